@@ -1,0 +1,1 @@
+//! The alert router: routes, groups, inhibition, silences, receivers.

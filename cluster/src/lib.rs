@@ -1,0 +1,1 @@
+//! A Kubernetes-compatible cluster API: store, watch, API server.

@@ -1,0 +1,1 @@
+//! Metrics pages: parse and print them; the registry of the program's own instruments.

@@ -1,0 +1,1 @@
+//! Recording and alerting rules: groups, alert states, the notifier.

@@ -1,0 +1,1 @@
+//! Service discovery, targets, scrape pools and loops, ingestion.

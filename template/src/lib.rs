@@ -1,0 +1,1 @@
+//! Go-style text templates for annotations and notifications.

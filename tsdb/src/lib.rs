@@ -1,0 +1,1 @@
+//! The time series database: head, WAL, chunks, index, queries, in Prometheus' on-disk formats.
