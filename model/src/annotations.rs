@@ -63,10 +63,7 @@ impl Annotations {
 fn shown(all: &BTreeSet<String>, kind: &str) -> Vec<String> {
     let mut texts: Vec<String> = all.iter().take(SHOWN_MAX).cloned().collect();
     if all.len() > SHOWN_MAX {
-        texts.push(format!(
-            "{} more {kind} annotations omitted",
-            all.len() - SHOWN_MAX
-        ));
+        texts.push(format!("{} more {kind} annotations omitted", all.len() - SHOWN_MAX));
     }
     texts
 }
@@ -84,10 +81,7 @@ mod tests {
         }
         assert_eq!(annotations.warnings().len(), 12);
         let shown = annotations.shown_warnings();
-        assert_eq!(
-            (shown.len(), shown[10].as_str()),
-            (11, "2 more warning annotations omitted")
-        );
+        assert_eq!((shown.len(), shown[10].as_str()), (11, "2 more warning annotations omitted"));
         assert!(annotations.shown_infos().is_empty());
     }
 }

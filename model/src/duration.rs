@@ -168,16 +168,11 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Duration>().unwrap().as_millis(), ms, "{text}");
         }
-        for text in [
-            "1", "1y1m1d", "-1w", "1.5d", "d", "", "m1", "1s1s", "1h ", "5ms1s", "1µs",
-        ] {
+        for text in ["1", "1y1m1d", "-1w", "1.5d", "d", "", "m1", "1s1s", "1h ", "5ms1s", "1µs"] {
             assert!(text.parse::<Duration>().is_err(), "{text}");
         }
         assert_eq!("294y".parse::<Duration>(), Err(DurationError::OutOfRange));
-        assert_eq!(
-            "99999999999999999999s".parse::<Duration>(),
-            Err(DurationError::OutOfRange)
-        );
+        assert_eq!("99999999999999999999s".parse::<Duration>(), Err(DurationError::OutOfRange));
     }
 
     #[test]

@@ -129,9 +129,7 @@ pub enum HistogramError {
         have: usize,
     },
     /// A span after the first has a negative offset.
-    #[error(
-        "{side} side: span number {number} with offset {offset}: histogram has a span whose offset is negative"
-    )]
+    #[error("{side} side: span number {number} with offset {offset}: histogram has a span whose offset is negative")]
     NegativeSpanOffset {
         /// `positive` or `negative`.
         side: &'static str,
@@ -220,17 +218,14 @@ impl<B: BucketNumber> Histogram<B> {
         if self.uses_custom_buckets() {
             self.check_custom_buckets()?;
         } else if !self.custom_values.is_empty() {
-            return Err(HistogramError::CustomBuckets(
-                "bounds given for an exponential schema",
-            ));
+            return Err(HistogramError::CustomBuckets("bounds given for an exponential schema"));
         }
         self.check_count(positive + negative + B::count_as_float(self.zero_count))
     }
 
     fn check_custom_buckets(&self) -> Result<(), HistogramError> {
         let bounds = &self.custom_values;
-        let fault = if bounds.windows(2).any(|w| w[0] >= w[1]) || bounds.iter().any(|b| b.is_nan())
-        {
+        let fault = if bounds.windows(2).any(|w| w[0] >= w[1]) || bounds.iter().any(|b| b.is_nan()) {
             "upper bounds must rise strictly"
         } else if bounds.last() == Some(&f64::INFINITY) {
             "the last bound must not be +Inf, which is implied"
@@ -254,10 +249,7 @@ impl<B: BucketNumber> Histogram<B> {
         if close || (self.sum.is_nan() && observations <= count) {
             return Ok(());
         }
-        Err(HistogramError::CountMismatch {
-            observations,
-            count,
-        })
+        Err(HistogramError::CountMismatch { observations, count })
     }
 }
 
@@ -274,19 +266,12 @@ fn absolute<B: BucketNumber>(numbers: &[B]) -> Vec<f64> {
 
 /// One past the index of the last bucket that the spans reach.
 fn span_end(spans: &[Span]) -> i64 {
-    spans
-        .iter()
-        .map(|s| i64::from(s.offset) + i64::from(s.length))
-        .sum()
+    spans.iter().map(|s| i64::from(s.offset) + i64::from(s.length)).sum()
 }
 
 fn check_spans(side: &'static str, spans: &[Span], have: usize) -> Result<(), HistogramError> {
     if let Some((i, span)) = spans.iter().enumerate().skip(1).find(|(_, s)| s.offset < 0) {
-        return Err(HistogramError::NegativeSpanOffset {
-            side,
-            number: i + 1,
-            offset: span.offset,
-        });
+        return Err(HistogramError::NegativeSpanOffset { side, number: i + 1, offset: span.offset });
     }
     let needed: usize = spans.iter().map(|s| s.length as usize).sum();
     if needed != have {
@@ -297,11 +282,7 @@ fn check_spans(side: &'static str, spans: &[Span], have: usize) -> Result<(), Hi
 
 fn sum_of_buckets(side: &'static str, counts: &[f64]) -> Result<f64, HistogramError> {
     match counts.iter().position(|&c| c < 0.0) {
-        Some(i) => Err(HistogramError::NegativeBucketCount {
-            side,
-            number: i + 1,
-            count: counts[i],
-        }),
+        Some(i) => Err(HistogramError::NegativeBucketCount { side, number: i + 1, count: counts[i] }),
         None => Ok(counts.iter().sum()),
     }
 }
@@ -317,21 +298,9 @@ mod tests {
             zero_count: 2,
             count: 12,
             sum: 18.4,
-            positive_spans: vec![
-                Span {
-                    offset: 0,
-                    length: 2,
-                },
-                Span {
-                    offset: 1,
-                    length: 2,
-                },
-            ],
+            positive_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 1, length: 2 }],
             positive: vec![1, 1, -1, 0],
-            negative_spans: vec![Span {
-                offset: 0,
-                length: 2,
-            }],
+            negative_spans: vec![Span { offset: 0, length: 2 }],
             negative: vec![2, 1],
             ..IntHistogram::default()
         }
@@ -354,34 +323,17 @@ mod tests {
             histogram.validate().unwrap_err()
         };
         assert_eq!(broken(|h| h.schema = 9), HistogramError::UnknownSchema(9));
-        assert!(matches!(
-            broken(|h| h.count = 13),
-            HistogramError::CountMismatch { .. }
-        ));
-        assert!(matches!(
-            broken(|h| h.positive[0] = -1),
-            HistogramError::NegativeBucketCount { number: 1, .. }
-        ));
+        assert!(matches!(broken(|h| h.count = 13), HistogramError::CountMismatch { .. }));
+        assert!(matches!(broken(|h| h.positive[0] = -1), HistogramError::NegativeBucketCount { number: 1, .. }));
         assert!(matches!(
             broken(|h| h.positive_spans[1].offset = -1),
-            HistogramError::NegativeSpanOffset {
-                side: "positive",
-                number: 2,
-                offset: -1
-            }
+            HistogramError::NegativeSpanOffset { side: "positive", number: 2, offset: -1 }
         ));
         assert!(matches!(
             broken(|h| h.negative_spans[0].length = 3),
-            HistogramError::SpansBucketsMismatch {
-                side: "negative",
-                needed: 3,
-                have: 2
-            }
+            HistogramError::SpansBucketsMismatch { side: "negative", needed: 3, have: 2 }
         ));
-        assert!(matches!(
-            broken(|h| h.custom_values = vec![1.0]),
-            HistogramError::CustomBuckets(_)
-        ));
+        assert!(matches!(broken(|h| h.custom_values = vec![1.0]), HistogramError::CustomBuckets(_)));
     }
 
     #[test]
@@ -390,10 +342,7 @@ mod tests {
             schema: CUSTOM_BUCKETS_SCHEMA,
             count: 3.0,
             sum: 4.0,
-            positive_spans: vec![Span {
-                offset: 0,
-                length: 3,
-            }],
+            positive_spans: vec![Span { offset: 0, length: 3 }],
             positive: vec![1.0, 1.0, 1.0],
             custom_values: vec![1.0, 2.0],
             ..FloatHistogram::default()
@@ -404,11 +353,6 @@ mod tests {
         assert!(unsorted.validate().is_err());
         let mut short = custom;
         short.custom_values = vec![1.0];
-        assert_eq!(
-            short.validate(),
-            Err(HistogramError::CustomBuckets(
-                "there are more buckets than bounds"
-            ))
-        );
+        assert_eq!(short.validate(), Err(HistogramError::CustomBuckets("there are more buckets than bounds")));
     }
 }

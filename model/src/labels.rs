@@ -84,21 +84,13 @@ impl NameScheme {
 /// Whether `name` is `[a-zA-Z_][a-zA-Z0-9_]*`, the names that need no quotes.
 pub fn is_legacy_label_name(name: &str) -> bool {
     let letter = |b: u8| b.is_ascii_alphabetic() || b == b'_';
-    !name.is_empty()
-        && name
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| letter(b) || (i > 0 && b.is_ascii_digit()))
+    !name.is_empty() && name.bytes().enumerate().all(|(i, b)| letter(b) || (i > 0 && b.is_ascii_digit()))
 }
 
 /// Whether `name` is `[a-zA-Z_:][a-zA-Z0-9_:]*`.
 pub fn is_legacy_metric_name(name: &str) -> bool {
     let letter = |b: u8| b.is_ascii_alphabetic() || b == b'_' || b == b':';
-    !name.is_empty()
-        && name
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| letter(b) || (i > 0 && b.is_ascii_digit()))
+    !name.is_empty() && name.bytes().enumerate().all(|(i, b)| letter(b) || (i > 0 && b.is_ascii_digit()))
 }
 
 impl Labels {
@@ -116,30 +108,19 @@ impl Labels {
         N: AsRef<str>,
         V: AsRef<str>,
     {
-        let mut pairs: Vec<(N, V)> = pairs
-            .into_iter()
-            .filter(|(_, v)| !v.as_ref().is_empty())
-            .collect();
+        let mut pairs: Vec<(N, V)> = pairs.into_iter().filter(|(_, v)| !v.as_ref().is_empty()).collect();
         pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
-        if let Some(twice) = pairs
-            .windows(2)
-            .find(|w| w[0].0.as_ref() == w[1].0.as_ref())
-        {
+        if let Some(twice) = pairs.windows(2).find(|w| w[0].0.as_ref() == w[1].0.as_ref()) {
             return Err(LabelsError::DuplicateName(twice[0].0.as_ref().to_owned()));
         }
-        Ok(Self::pack(
-            pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref())),
-        ))
+        Ok(Self::pack(pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))))
     }
 
     /// Packs pairs that are already sorted by name, unique, and without empty values, as a storage reads them.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let labels = Self::pack(pairs);
         debug_assert!(
-            labels
-                .iter()
-                .zip(labels.iter().skip(1))
-                .all(|(a, b)| a.0 < b.0),
+            labels.iter().zip(labels.iter().skip(1)).all(|(a, b)| a.0 < b.0),
             "from_sorted needs sorted unique names"
         );
         labels
@@ -153,12 +134,10 @@ impl Labels {
         let mut previous: Option<&[u8]> = None;
         let mut at = 0;
         while at < packed.len() {
-            let name_end =
-                at + memchr::memchr(SEPARATOR, &packed[at..]).ok_or(LabelsError::Corrupt(at))?;
+            let name_end = at + memchr::memchr(SEPARATOR, &packed[at..]).ok_or(LabelsError::Corrupt(at))?;
             let value_at = name_end + 1;
             let rest = packed.get(value_at..).ok_or(LabelsError::Corrupt(at))?;
-            let value_end =
-                value_at + memchr::memchr(SEPARATOR, rest).ok_or(LabelsError::Corrupt(value_at))?;
+            let value_end = value_at + memchr::memchr(SEPARATOR, rest).ok_or(LabelsError::Corrupt(value_at))?;
             let (name, value) = (&packed[at..name_end], &packed[value_at..value_end]);
             let text = std::str::from_utf8(name).is_ok() && std::str::from_utf8(value).is_ok();
             if !text || previous.is_some_and(|p| p >= name) || value.is_empty() {
@@ -254,10 +233,7 @@ impl Labels {
 
     /// A builder that starts from this set.
     pub fn to_builder(&self) -> LabelsBuilder {
-        let pairs = self
-            .iter()
-            .map(|(n, v)| (n.to_owned(), v.to_owned()))
-            .collect();
+        let pairs = self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         LabelsBuilder { pairs }
     }
 
@@ -354,11 +330,7 @@ impl fmt::Display for Labels {
 
 /// A label name as PromQL writes it: bare where the legacy charset allows, else quoted.
 pub fn print_name(name: &str) -> Cow<'_, str> {
-    if is_legacy_label_name(name) {
-        Cow::Borrowed(name)
-    } else {
-        Cow::Owned(quote::quote(name))
-    }
+    if is_legacy_label_name(name) { Cow::Borrowed(name) } else { Cow::Owned(quote::quote(name)) }
 }
 
 impl fmt::Debug for Labels {
@@ -432,10 +404,7 @@ impl LabelsBuilder {
 
     /// The value of `name`, or `None` if absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self
-            .pairs
-            .binary_search_by(|(n, _)| n.as_str().cmp(name))
-            .ok()?;
+        let at = self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok()?;
         Some(&self.pairs[at].1)
     }
 
@@ -479,10 +448,7 @@ mod tests {
         // XXH64("a\xff1\xffb\xff2\xff"), the input of labels.StableHash for {a="1", b="2"}.
         let labels = labels! { "b" => "2", "a" => "1" };
         assert_eq!(labels.as_bytes(), b"a\xff1\xffb\xff2\xff");
-        assert_eq!(
-            labels.hash64(),
-            twox_hash::XxHash64::oneshot(0, b"a\xff1\xffb\xff2\xff")
-        );
+        assert_eq!(labels.hash64(), twox_hash::XxHash64::oneshot(0, b"a\xff1\xffb\xff2\xff"));
         assert_eq!(Labels::empty().hash64(), 0xef46_db37_51d8_e999);
     }
 
@@ -499,17 +465,8 @@ mod tests {
             labels! { "b" => "\u{10ffff}" },
         ];
         for pair in ordered.windows(2) {
-            assert_eq!(
-                pair[0].cmp(&pair[1]),
-                Ordering::Less,
-                "{} < {}",
-                pair[0],
-                pair[1]
-            );
-            let plain = pair[0]
-                .iter()
-                .collect::<Vec<_>>()
-                .cmp(&pair[1].iter().collect::<Vec<_>>());
+            assert_eq!(pair[0].cmp(&pair[1]), Ordering::Less, "{} < {}", pair[0], pair[1]);
+            let plain = pair[0].iter().collect::<Vec<_>>().cmp(&pair[1].iter().collect::<Vec<_>>());
             assert_eq!(plain, Ordering::Less, "the naive order agrees");
         }
     }
@@ -520,24 +477,14 @@ mod tests {
         assert_eq!(labels.to_string(), r#"{b="2", c="3"}"#);
         assert_eq!(labels.len(), 2);
         assert_eq!(labels.get("a"), None);
-        assert_eq!(
-            Labels::from_pairs([("b", "2"), ("b", "3")]),
-            Err(LabelsError::DuplicateName("b".into()))
-        );
+        assert_eq!(Labels::from_pairs([("b", "2"), ("b", "3")]), Err(LabelsError::DuplicateName("b".into())));
     }
 
     #[test]
     fn packed_bytes_are_checked() {
         let labels = labels! { "__name__" => "up", "job" => "ü" };
         assert_eq!(Labels::from_packed(labels.as_bytes()).unwrap(), labels);
-        for bad in [
-            &b"a"[..],
-            b"a\xff",
-            b"a\xff1",
-            b"b\xff1\xffa\xff1\xff",
-            b"a\xff\xff",
-            b"a\xff\xc3\xff",
-        ] {
+        for bad in [&b"a"[..], b"a\xff", b"a\xff1", b"b\xff1\xffa\xff1\xff", b"a\xff\xff", b"a\xff\xc3\xff"] {
             assert!(Labels::from_packed(bad).is_err(), "{bad:?}");
         }
     }

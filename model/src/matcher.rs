@@ -52,32 +52,17 @@ impl Matcher {
             MatchOp::Equal | MatchOp::NotEqual => None,
             MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(Pattern::new(value)?)),
         };
-        Ok(Self {
-            name: name.into(),
-            op,
-            value: value.into(),
-            pattern,
-        })
+        Ok(Self { name: name.into(), op, value: value.into(), pattern })
     }
 
     /// `name="value"`.
     pub fn equal(name: &str, value: &str) -> Self {
-        Self {
-            name: name.into(),
-            op: MatchOp::Equal,
-            value: value.into(),
-            pattern: None,
-        }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     /// `name!="value"`.
     pub fn not_equal(name: &str, value: &str) -> Self {
-        Self {
-            name: name.into(),
-            op: MatchOp::NotEqual,
-            value: value.into(),
-            pattern: None,
-        }
+        Self { name: name.into(), op: MatchOp::NotEqual, value: value.into(), pattern: None }
     }
 
     /// The label it looks at.
@@ -141,13 +126,7 @@ impl std::hash::Hash for Matcher {
 
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}{}{}",
-            print_name(&self.name),
-            self.op.as_str(),
-            quote(&self.value)
-        )
+        write!(f, "{}{}{}", print_name(&self.name), self.op.as_str(), quote(&self.value))
     }
 }
 
@@ -173,12 +152,7 @@ mod tests {
     #[test]
     fn expressions_are_anchored() {
         let matcher = Matcher::new("a", MatchOp::Regex, "b|c").unwrap();
-        assert!(
-            matcher.matches("b")
-                && matcher.matches("c")
-                && !matcher.matches("bc")
-                && !matcher.matches("xb")
-        );
+        assert!(matcher.matches("b") && matcher.matches("c") && !matcher.matches("bc") && !matcher.matches("xb"));
         assert_eq!(matcher.to_string(), r#"a=~"b|c""#);
         assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
     }

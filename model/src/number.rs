@@ -80,12 +80,7 @@ struct Digits {
 
 impl Digits {
     fn of(value: f64) -> Self {
-        let mut this = Self {
-            negative: value.is_sign_negative(),
-            digits: [b'0'; 20],
-            count: 0,
-            point: 1,
-        };
+        let mut this = Self { negative: value.is_sign_negative(), digits: [b'0'; 20], count: 0, point: 1 };
         if value == 0.0 {
             this.count = 1;
             return this;
@@ -167,11 +162,7 @@ impl Digits {
             out.push('.');
             self.push_digits(out, 1, self.count);
         }
-        let exponent = if self.count == 1 && self.digits[0] == b'0' {
-            0
-        } else {
-            self.point - 1
-        };
+        let exponent = if self.count == 1 && self.digits[0] == b'0' { 0 } else { self.point - 1 };
         out.push('e');
         out.push(if exponent < 0 { '-' } else { '+' });
         let magnitude = exponent.unsigned_abs();
@@ -199,25 +190,10 @@ mod tests {
             (0.00001, "0.00001", "1e-05", "1e-05"),
             (123456789.0, "123456789", "1.23456789e+08", "1.23456789e+08"),
             (1e21, "1000000000000000000000", "1e+21", "1e+21"),
-            (
-                1.7976931348623157e308,
-                "",
-                "1.7976931348623157e+308",
-                "1.7976931348623157e+308",
-            ),
+            (1.7976931348623157e308, "", "1.7976931348623157e+308", "1.7976931348623157e+308"),
             (5e-324, "", "5e-324", "5e-324"),
-            (
-                1125899906842624.25,
-                "1125899906842624.2",
-                "",
-                "1.1258999068426242e+15",
-            ),
-            (
-                0.1 + 0.2,
-                "0.30000000000000004",
-                "0.30000000000000004",
-                "3.0000000000000004e-01",
-            ),
+            (1125899906842624.25, "1125899906842624.2", "", "1.1258999068426242e+15"),
+            (0.1 + 0.2, "0.30000000000000004", "0.30000000000000004", "3.0000000000000004e-01"),
         ] {
             let mut e = String::new();
             push_float_exponent(&mut e, value);
@@ -238,14 +214,9 @@ mod tests {
 
     #[test]
     fn canonical_labels_have_a_point_or_an_exponent() {
-        for (value, text) in [
-            (1.0, "1.0"),
-            (0.5, "0.5"),
-            (1e3, "1000.0"),
-            (1e6, "1e+06"),
-            (f64::INFINITY, "+Inf"),
-            (1e22, "1e+22"),
-        ] {
+        for (value, text) in
+            [(1.0, "1.0"), (0.5, "0.5"), (1e3, "1000.0"), (1e6, "1e+06"), (f64::INFINITY, "+Inf"), (1e22, "1e+22")]
+        {
             assert_eq!(print_float_canonical(value), text);
         }
     }
@@ -257,14 +228,8 @@ mod tests {
             bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let value = f64::from_bits(bits ^ (bits >> 29));
             if value.is_finite() {
-                assert_eq!(
-                    print_float(value).parse::<f64>().unwrap().to_bits(),
-                    value.to_bits()
-                );
-                assert_eq!(
-                    print_float_general(value).parse::<f64>().unwrap().to_bits(),
-                    value.to_bits()
-                );
+                assert_eq!(print_float(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
+                assert_eq!(print_float_general(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
             }
         }
     }

@@ -64,10 +64,7 @@ impl Pattern {
     /// If it is not valid in Go's syntax, too long, or too large when compiled.
     pub fn new(expression: &str) -> Result<Self, PatternError> {
         if expression.len() > EXPRESSION_BYTES_MAX {
-            return Err(PatternError {
-                reason: "expression too large".into(),
-                offset: EXPRESSION_BYTES_MAX,
-            });
+            return Err(PatternError { reason: "expression too large".into(), offset: EXPRESSION_BYTES_MAX });
         }
         let parsed = syntax::parse(expression)?;
         let shape = shape_of(&parsed.hir);
@@ -77,16 +74,9 @@ impl Pattern {
             Hir::look(regex_syntax::hir::Look::End),
         ]);
         let automaton = Regex::builder()
-            .configure(
-                Regex::config()
-                    .utf8_empty(true)
-                    .nfa_size_limit(Some(AUTOMATON_BYTES_MAX)),
-            )
+            .configure(Regex::config().utf8_empty(true).nfa_size_limit(Some(AUTOMATON_BYTES_MAX)))
             .build_from_hir(&anchored)
-            .map_err(|e| PatternError {
-                reason: format!("expression too large: {e}"),
-                offset: 0,
-            })?;
+            .map_err(|e| PatternError { reason: format!("expression too large: {e}"), offset: 0 })?;
         Ok(Self {
             expression: expression.into(),
             shape,
@@ -105,17 +95,11 @@ impl Pattern {
         match &self.shape {
             Shape::Anything => true,
             Shape::NotEmpty => !text.is_empty(),
-            Shape::Literals(set) => set
-                .binary_search_by(|literal| (**literal).cmp(text))
-                .is_ok(),
+            Shape::Literals(set) => set.binary_search_by(|literal| (**literal).cmp(text)).is_ok(),
             Shape::Prefix(prefix) => text.starts_with(&**prefix),
             Shape::Suffix(suffix) => text.ends_with(&**suffix),
-            Shape::Contains(infix) => {
-                memchr::memmem::find(text.as_bytes(), infix.as_bytes()).is_some()
-            }
-            Shape::Automaton(prefix) => {
-                text.starts_with(&**prefix) && self.automaton.is_match(text)
-            }
+            Shape::Contains(infix) => memchr::memmem::find(text.as_bytes(), infix.as_bytes()).is_some(),
+            Shape::Automaton(prefix) => text.starts_with(&**prefix) && self.automaton.is_match(text),
         }
     }
 
@@ -147,11 +131,7 @@ impl Pattern {
         if !captures.is_match() {
             return None;
         }
-        Some(
-            (0..captures.group_len())
-                .map(|i| captures.get_group(i).and_then(|s| text.get(s.range())))
-                .collect(),
-        )
+        Some((0..captures.group_len()).map(|i| captures.get_group(i).and_then(|s| text.get(s.range()))).collect())
     }
 
     /// Replaces `$1`, `${1}`, `$name`, `${name}` and `$$` in `template` by the groups of a match of the whole of `text`;
@@ -185,10 +165,7 @@ impl Pattern {
     fn group<'t>(&self, groups: &[Option<&'t str>], name: &str) -> Option<&'t str> {
         let index = match name.parse::<usize>() {
             Ok(index) => index,
-            Err(_) => self
-                .group_names
-                .iter()
-                .position(|n| n.as_deref() == Some(name))?,
+            Err(_) => self.group_names.iter().position(|n| n.as_deref() == Some(name))?,
         };
         groups.get(index).copied().flatten()
     }
@@ -270,9 +247,7 @@ fn is_repeated_any(hir: &Hir, min: u32) -> bool {
     let HirKind::Class(Class::Unicode(class)) = unwrap_groups(&repetition.sub).kind() else {
         return false;
     };
-    let all = class.ranges().len() == 1
-        && class.ranges()[0].start() == '\0'
-        && class.ranges()[0].end() == char::MAX;
+    let all = class.ranges().len() == 1 && class.ranges()[0].start() == '\0' && class.ranges()[0].end() == char::MAX;
     all && repetition.min == min && repetition.max.is_none()
 }
 
@@ -300,21 +275,11 @@ fn literals_of(hir: &Hir, max: usize) -> Option<Vec<String>> {
         HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
         HirKind::Capture(group) => literals_of(&group.sub, max),
         HirKind::Class(Class::Unicode(class)) => {
-            let count: u64 = class
-                .ranges()
-                .iter()
-                .map(|r| u64::from(r.end()) - u64::from(r.start()) + 1)
-                .sum();
+            let count: u64 = class.ranges().iter().map(|r| u64::from(r.end()) - u64::from(r.start()) + 1).sum();
             if count == 0 || count > max.min(256) as u64 {
                 return None;
             }
-            Some(
-                class
-                    .ranges()
-                    .iter()
-                    .flat_map(|r| (r.start()..=r.end()).map(String::from))
-                    .collect(),
-            )
+            Some(class.ranges().iter().flat_map(|r| (r.start()..=r.end()).map(String::from)).collect())
         }
         HirKind::Repetition(repetition) if repetition.min == 0 && repetition.max == Some(1) => {
             let mut literals = literals_of(&repetition.sub, max.checked_sub(1)?)?;
@@ -335,10 +300,7 @@ fn literals_of(hir: &Hir, max: usize) -> Option<Vec<String>> {
                 if heads.len().checked_mul(tails.len())? > max {
                     return None;
                 }
-                heads = heads
-                    .iter()
-                    .flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}")))
-                    .collect();
+                heads = heads.iter().flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}"))).collect();
             }
             Some(heads)
         }

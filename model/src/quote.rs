@@ -42,11 +42,7 @@ fn push_escaped(out: &mut String, c: char) {
 fn is_printable(c: char) -> bool {
     match c {
         ' ' => true,
-        '\u{ad}'
-        | '\u{feff}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' => false,
+        '\u{ad}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => false,
         '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' | '\u{fff0}'..='\u{fffb}' => false,
         c => !c.is_control() && !c.is_whitespace(),
     }

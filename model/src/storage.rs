@@ -138,43 +138,25 @@ pub trait Appender: Send {
     ///
     /// # Errors
     /// See [`AppendError`]; the batch stays usable and this sample is not part of it.
-    fn append(
-        &mut self,
-        labels: &Labels,
-        timestamp: Timestamp,
-        value: NewValue<'_>,
-    ) -> Result<SeriesRef, AppendError>;
+    fn append(&mut self, labels: &Labels, timestamp: Timestamp, value: NewValue<'_>) -> Result<SeriesRef, AppendError>;
 
     /// Appends to a known series; touches no hash map.
     ///
     /// # Errors
     /// [`AppendError::UnknownSeries`] if the series is gone; else as [`Appender::append`].
-    fn append_ref(
-        &mut self,
-        series: SeriesRef,
-        timestamp: Timestamp,
-        value: NewValue<'_>,
-    ) -> Result<(), AppendError>;
+    fn append_ref(&mut self, series: SeriesRef, timestamp: Timestamp, value: NewValue<'_>) -> Result<(), AppendError>;
 
     /// Attaches an exemplar to a series of this batch.
     ///
     /// # Errors
     /// As [`Appender::append`]. A storage without exemplars accepts and counts them as dropped.
-    fn append_exemplar(
-        &mut self,
-        series: SeriesRef,
-        exemplar: &Exemplar,
-    ) -> Result<(), AppendError>;
+    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError>;
 
     /// Records what the series' family says of itself.
     ///
     /// # Errors
     /// [`AppendError::UnknownSeries`] if the series is gone.
-    fn update_metadata(
-        &mut self,
-        series: SeriesRef,
-        metadata: &Metadata,
-    ) -> Result<(), AppendError>;
+    fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError>;
 
     /// Writes the batch as one WAL record and makes all of it visible at once. Returns how many samples it held.
     ///
@@ -192,11 +174,7 @@ pub trait Queryable: Send + Sync {
     ///
     /// # Errors
     /// If storage is not ready.
-    fn querier(
-        &self,
-        min_time: Timestamp,
-        max_time: Timestamp,
-    ) -> Result<Box<dyn Querier>, StorageError>;
+    fn querier(&self, min_time: Timestamp, max_time: Timestamp) -> Result<Box<dyn Querier>, StorageError>;
 }
 
 /// Whether series come ordered by their labels.
@@ -247,12 +225,7 @@ pub trait Querier: Send + Sync {
     ///
     /// # Errors
     /// If storage is damaged or unreadable.
-    fn label_values(
-        &self,
-        name: &str,
-        matchers: &[Matcher],
-        limit: usize,
-    ) -> Result<Vec<String>, StorageError>;
+    fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError>;
 }
 
 /// A stream of series. A series comes once.
@@ -334,10 +307,7 @@ impl Columns {
         if self.histograms.is_empty() {
             return None;
         }
-        let at = self
-            .histograms
-            .binary_search_by_key(&index, |(i, _)| *i as usize)
-            .ok()?;
+        let at = self.histograms.binary_search_by_key(&index, |(i, _)| *i as usize).ok()?;
         Some(&self.histograms[at].1)
     }
 
@@ -350,10 +320,7 @@ impl Columns {
             Some(histogram) => Value::Histogram(Arc::clone(histogram)),
             None => Value::Float(self.values[index]),
         };
-        Sample {
-            timestamp: Timestamp(self.timestamps[index]),
-            value,
-        }
+        Sample { timestamp: Timestamp(self.timestamps[index]), value }
     }
 }
 
@@ -365,23 +332,11 @@ mod tests {
     fn columns_tell_floats_from_histograms() {
         let mut columns = Columns::default();
         columns.push_float(1, 10.0);
-        columns.push_histogram(
-            2,
-            Arc::new(FloatHistogram {
-                sum: 7.0,
-                ..FloatHistogram::default()
-            }),
-        );
+        columns.push_histogram(2, Arc::new(FloatHistogram { sum: 7.0, ..FloatHistogram::default() }));
         columns.push_float(3, 30.0);
         assert_eq!(columns.values, [10.0, 7.0, 30.0]);
         assert!(columns.histogram_at(0).is_none() && columns.histogram_at(1).is_some());
-        assert_eq!(
-            columns.sample(2),
-            Sample {
-                timestamp: Timestamp(3),
-                value: Value::Float(30.0)
-            }
-        );
+        assert_eq!(columns.sample(2), Sample { timestamp: Timestamp(3), value: Value::Float(30.0) });
         assert!(matches!(columns.sample(1).value, Value::Histogram(_)));
     }
 }

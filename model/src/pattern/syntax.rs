@@ -15,12 +15,6 @@ pub(super) fn parse(expression: &str) -> Result<Parsed, PatternError> {
         .dot_matches_new_line(true)
         .build()
         .parse(expression)
-        .map_err(|e| PatternError {
-            reason: e.to_string(),
-            offset: 0,
-        })?;
-    Ok(Parsed {
-        hir,
-        group_names: vec![None],
-    })
+        .map_err(|e| PatternError { reason: e.to_string(), offset: 0 })?;
+    Ok(Parsed { hir, group_names: vec![None] })
 }
