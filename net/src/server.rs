@@ -133,21 +133,12 @@ impl Server {
     /// Binds the address. Serving starts with [`Server::serve`].
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse {
-                address: config.listen,
-            },
-            _ => BindError::Refused {
-                address: config.listen,
-                source,
-            },
+            io::ErrorKind::AddrInUse => BindError::InUse { address: config.listen },
+            _ => BindError::Refused { address: config.listen, source },
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self {
-            listener,
-            address,
-            config,
-        })
+        Ok(Self { listener, address, config })
     }
 
     /// The address bound, with the real port.
@@ -165,22 +156,13 @@ impl Server {
             tokio::spawn(async move { shared.connection(stream, address, watcher, permit).await });
         }
         drop(self.listener);
-        if tokio::time::timeout(self.config.drain_timeout, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(self.config.drain_timeout, graceful.shutdown()).await.is_err() {
             tracing::warn!(address = %self.address, "connections left open at shutdown");
         }
     }
 
-    async fn accept(
-        &self,
-        permits: &Arc<Semaphore>,
-    ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-        let permit = Arc::clone(permits)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+    async fn accept(&self, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+        let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => return (stream, address, permit),
@@ -198,10 +180,7 @@ impl Server {
 impl Shared {
     fn new(config: &Config, router: Router) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -209,42 +188,19 @@ impl Shared {
             .keep_alive_timeout(PING_TIMEOUT)
             .max_concurrent_streams(config.streams_max);
         let acceptor = config.tls.clone().map(TlsAcceptor::from);
-        Self {
-            builder,
-            acceptor,
-            router,
-            header_timeout: config.header_timeout,
-        }
+        Self { builder, acceptor, router, header_timeout: config.header_timeout }
     }
 
-    async fn connection(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        watcher: Watcher,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn connection(&self, stream: TcpStream, address: SocketAddr, watcher: Watcher, permit: OwnedSemaphorePermit) {
         let _permit = permit;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, %error, "cannot disable Nagle's algorithm");
         }
         let Some(acceptor) = &self.acceptor else {
-            return self
-                .requests(
-                    stream,
-                    Peer {
-                        address,
-                        tls: false,
-                    },
-                    watcher,
-                )
-                .await;
+            return self.requests(stream, Peer { address, tls: false }, watcher).await;
         };
         match tokio::time::timeout(self.header_timeout, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                self.requests(stream, Peer { address, tls: true }, watcher)
-                    .await
-            }
+            Ok(Ok(stream)) => self.requests(stream, Peer { address, tls: true }, watcher).await,
             Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
             Err(_elapsed) => tracing::debug!(%address, "TLS handshake timed out"),
         }
@@ -265,9 +221,7 @@ impl Shared {
                 hyper::service::Service::call(&router, request)
             }
         });
-        let connection = self
-            .builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(watcher.watch(connection));
         // Telling HTTP/1 from HTTP/2 waits for bytes without a limit of its own: the first request gets one here.
         let served = match tokio::time::timeout(self.header_timeout, &mut connection).await {
@@ -284,9 +238,7 @@ impl Shared {
 /// Reads a listen address as the programs we replace write it: `host:port`, `[::1]:port`, or `:port` for all interfaces.
 /// A host name is looked up (blocking), and its first address taken.
 pub fn listen_address(text: &str) -> Result<SocketAddr, BindError> {
-    let malformed = || BindError::Malformed {
-        text: text.to_owned(),
-    };
+    let malformed = || BindError::Malformed { text: text.to_owned() };
     let (host, port) = text.rsplit_once(':').ok_or_else(malformed)?;
     let port: u16 = port.parse().map_err(|_| malformed())?;
     if host.is_empty() {
@@ -298,12 +250,8 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, BindError> {
     if host.contains(':') || host.contains('[') {
         return Err(malformed());
     }
-    let mut found = (host, port)
-        .to_socket_addrs()
-        .map_err(|source| BindError::Unresolved {
-            text: text.to_owned(),
-            source,
-        })?;
+    let mut found =
+        (host, port).to_socket_addrs().map_err(|source| BindError::Unresolved { text: text.to_owned(), source })?;
     found.next().ok_or_else(malformed)
 }
 

@@ -40,21 +40,13 @@ impl Default for Shutdown {
 impl Shutdown {
     /// A fresh signal with no tasks.
     pub fn new() -> Self {
-        Self {
-            token: CancellationToken::new(),
-            trackers: Arc::new([TaskTracker::new()]),
-        }
+        Self { token: CancellationToken::new(), trackers: Arc::new([TaskTracker::new()]) }
     }
 
     /// A signal of its own that is also raised when this one is. Its tasks count as tasks of this one too.
     pub fn child(&self) -> Self {
-        let trackers = std::iter::once(TaskTracker::new())
-            .chain(self.trackers.iter().cloned())
-            .collect();
-        Self {
-            token: self.token.child_token(),
-            trackers,
-        }
+        let trackers = std::iter::once(TaskTracker::new()).chain(self.trackers.iter().cloned()).collect();
+        Self { token: self.token.child_token(), trackers }
     }
 
     /// Spawns a task that `finish` waits for. The task itself must listen to the signal.
@@ -96,12 +88,7 @@ impl Shutdown {
         self.begin();
         let own = &self.trackers[0];
         own.close();
-        tokio::time::timeout(wait, own.wait())
-            .await
-            .map_err(|_elapsed| Unfinished {
-                running: own.len(),
-                waited: wait,
-            })
+        tokio::time::timeout(wait, own.wait()).await.map_err(|_elapsed| Unfinished { running: own.len(), waited: wait })
     }
 }
 

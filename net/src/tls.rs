@@ -106,14 +106,9 @@ impl Pem {
             Pem::Memory(text) => return Ok(text.clone()),
             Pem::File(path) => path,
         };
-        let failed = |source| TlsError::Read {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| TlsError::Read { path: path.clone(), source };
         if std::fs::metadata(path).map_err(failed)?.len() > PEM_BYTES_MAX {
-            return Err(TlsError::TooLarge {
-                place: self.place(),
-            });
+            return Err(TlsError::TooLarge { place: self.place() });
         }
         std::fs::read(path).map_err(failed)
     }
@@ -126,14 +121,8 @@ impl Pem {
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let failed = |source| TlsError::Pem {
-            place: self.place(),
-            expected: "a CERTIFICATE",
-            source,
-        };
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.read()?)
-            .collect::<Result<_, _>>()
-            .map_err(failed)?;
+        let failed = |source| TlsError::Pem { place: self.place(), expected: "a CERTIFICATE", source };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.read()?).collect::<Result<_, _>>().map_err(failed)?;
         match chain.is_empty() {
             true => Err(failed(rustls::pki_types::pem::Error::NoItemsFound)),
             false => Ok(chain),
@@ -151,12 +140,7 @@ impl Pem {
     fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in self.certificates()? {
-            roots
-                .add(certificate)
-                .map_err(|source| TlsError::Unusable {
-                    place: self.place(),
-                    source,
-                })?;
+            roots.add(certificate).map_err(|source| TlsError::Unusable { place: self.place(), source })?;
         }
         Ok(roots)
     }
@@ -172,42 +156,21 @@ pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|source| TlsError::Unusable {
-            place: "protocol versions".to_owned(),
-            source,
-        })?;
+        .map_err(|source| TlsError::Unusable { place: "protocol versions".to_owned(), source })?;
     let verifier = |authorities: &Pem, demanded: bool| {
-        let builder = WebPkiClientVerifier::builder_with_provider(
-            Arc::new(authorities.roots()?),
-            Arc::clone(&provider),
-        );
-        let builder = if demanded {
-            builder
-        } else {
-            builder.allow_unauthenticated()
-        };
-        builder
-            .build()
-            .map_err(|source| TlsError::ClientAuthorities {
-                place: authorities.place(),
-                source,
-            })
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(authorities.roots()?), Arc::clone(&provider));
+        let builder = if demanded { builder } else { builder.allow_unauthenticated() };
+        builder.build().map_err(|source| TlsError::ClientAuthorities { place: authorities.place(), source })
     };
     let builder = match &tls.client {
         ClientCertificate::Ignored => builder.with_no_client_auth(),
-        ClientCertificate::Optional(authorities) => {
-            builder.with_client_cert_verifier(verifier(authorities, false)?)
-        }
-        ClientCertificate::Required(authorities) => {
-            builder.with_client_cert_verifier(verifier(authorities, true)?)
-        }
+        ClientCertificate::Optional(authorities) => builder.with_client_cert_verifier(verifier(authorities, false)?),
+        ClientCertificate::Required(authorities) => builder.with_client_cert_verifier(verifier(authorities, true)?),
     };
     let mut config = builder
         .with_single_cert(tls.certificate.certificates()?, tls.key.private_key()?)
-        .map_err(|source| TlsError::Unusable {
-            place: tls.certificate.place(),
-            source,
-        })?;
+        .map_err(|source| TlsError::Unusable { place: tls.certificate.place(), source })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -230,42 +193,23 @@ mod tests {
     fn builds_from_memory_and_offers_both_protocols() {
         let (certificate, key) = pair();
         let client = ClientCertificate::Optional(memory(&certificate));
-        let config = server_config(&ServerTls {
-            certificate: memory(&certificate),
-            key: memory(&key),
-            client,
-        })
-        .unwrap();
-        assert_eq!(
-            config.alpn_protocols,
-            [b"h2".to_vec(), b"http/1.1".to_vec()]
-        );
+        let config =
+            server_config(&ServerTls { certificate: memory(&certificate), key: memory(&key), client }).unwrap();
+        assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     }
 
     #[test]
     fn says_which_part_is_wrong() {
         let (certificate, key) = pair();
         let error = |certificate: Pem, key: Pem| {
-            server_config(&ServerTls {
-                certificate,
-                key,
-                client: ClientCertificate::Ignored,
-            })
-            .unwrap_err()
-            .to_string()
+            server_config(&ServerTls { certificate, key, client: ClientCertificate::Ignored }).unwrap_err().to_string()
         };
         assert!(error(memory(""), memory(&key)).contains("expected a CERTIFICATE"));
         assert!(error(memory(&certificate), memory("nonsense")).contains("expected a PRIVATE KEY"));
         let missing = error(Pem::File("/nonexistent/tls.crt".into()), memory(&key));
-        assert!(
-            missing.starts_with("cannot read /nonexistent/tls.crt"),
-            "{missing}"
-        );
+        assert!(missing.starts_with("cannot read /nonexistent/tls.crt"), "{missing}");
         let (_, other) = pair();
-        assert!(
-            error(memory(&certificate), memory(&other)).contains("PEM in memory"),
-            "key of another certificate"
-        );
+        assert!(error(memory(&certificate), memory(&other)).contains("PEM in memory"), "key of another certificate");
     }
 
     #[test]
