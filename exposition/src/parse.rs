@@ -1,0 +1,184 @@
+//! Parsing of metrics pages: what a page consists of, which format it is in, what can be wrong with it.
+//!
+//! Formats: text 0.0.4 and 1.0.0 (Prometheus' exposition formats page) and OpenMetrics 0.0.1 and 1.0.0.
+
+pub mod openmetrics;
+pub mod series;
+pub mod text;
+
+mod number;
+
+use model::metadata::MetricType;
+
+/// One thing a page says, borrowed from the page.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Entry<'a> {
+    /// `# HELP name text`, the text still escaped; see [`series::unescape_help`].
+    Help {
+        /// The family's name.
+        name: &'a str,
+        /// Its help as written.
+        text: &'a str,
+    },
+    /// `# TYPE name type`.
+    Type {
+        /// The family's name.
+        name: &'a str,
+        /// Its type.
+        metric_type: MetricType,
+    },
+    /// `# UNIT name unit` (OpenMetrics).
+    Unit {
+        /// The family's name.
+        name: &'a str,
+        /// Its unit.
+        unit: &'a str,
+    },
+    /// A sample.
+    Sample(SampleLine<'a>),
+}
+
+/// A line with a sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SampleLine<'a> {
+    /// Name and labels as written: what the scraper's cache is keyed by.
+    pub series: &'a str,
+    /// Whether `series` is the one that was predicted.
+    pub predicted: bool,
+    /// The value.
+    pub value: f64,
+    /// Milliseconds since the epoch, if the line has a timestamp.
+    pub timestamp: Option<i64>,
+    /// The exemplar, if the line has one (OpenMetrics).
+    pub exemplar: Option<ExemplarText<'a>>,
+    /// Where the line begins, in bytes from the start of the page.
+    pub offset: usize,
+}
+
+/// An exemplar as written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExemplarText<'a> {
+    /// `{...}`, for [`series::labels_of`].
+    pub labels: &'a str,
+    /// The observed value.
+    pub value: f64,
+    /// When, in milliseconds since the epoch.
+    pub timestamp: Option<i64>,
+}
+
+/// What is wrong with a page, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, byte {offset}: expected {expected}, got {found:?}")]
+pub struct ParseError {
+    /// Counted from 1.
+    pub line: usize,
+    /// From the start of the page.
+    pub offset: usize,
+    /// What should have stood there.
+    pub expected: &'static str,
+    /// The beginning of what stands there.
+    pub found: String,
+}
+
+/// How much of the page an error quotes, in characters.
+const QUOTED_MAX: usize = 40;
+
+impl ParseError {
+    pub(crate) fn at(page: &str, offset: usize, expected: &'static str) -> Self {
+        let before = page.as_bytes().get(..offset).unwrap_or(page.as_bytes());
+        let line = memchr::memchr_iter(b'\n', before).count() + 1;
+        let rest = page.get(offset..).unwrap_or("");
+        let found = rest.lines().next().unwrap_or("").chars().take(QUOTED_MAX).collect();
+        Self { line, offset, expected, found }
+    }
+}
+
+/// Which grammar a page follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `text/plain`.
+    Text,
+    /// `application/openmetrics-text`.
+    OpenMetrics,
+}
+
+/// Why a page's content type does not tell its format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// No `Content-Type` header.
+    #[error(
+        "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target"
+    )]
+    Missing,
+    /// A type that is no metrics page.
+    #[error("received unsupported Content-Type {0:?} and no fallback_scrape_protocol specified for target")]
+    Unsupported(String),
+}
+
+impl Format {
+    /// From a `Content-Type` header, or from `fallback` where that says nothing usable, as Prometheus 3 decides.
+    ///
+    /// # Errors
+    /// If neither names a format that can be parsed.
+    pub fn from_content_type(content_type: Option<&str>, fallback: Option<Format>) -> Result<Self, FormatError> {
+        let Some(content_type) = content_type.map(str::trim).filter(|t| !t.is_empty()) else {
+            return fallback.ok_or(FormatError::Missing);
+        };
+        let media_type = content_type.split(';').next().unwrap_or("").trim();
+        if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
+            Ok(Format::OpenMetrics)
+        } else if media_type.eq_ignore_ascii_case("text/plain") {
+            Ok(Format::Text)
+        } else {
+            fallback.ok_or_else(|| FormatError::Unsupported(content_type.to_owned()))
+        }
+    }
+}
+
+/// Checks once that a whole page is UTF-8; everything after borrows from the result.
+///
+/// # Errors
+/// Names the first byte that is not.
+pub fn validate(page: &[u8]) -> Result<&str, ParseError> {
+    simdutf8::basic::from_utf8(page).map_err(|_| {
+        let valid = std::str::from_utf8(page).err().map_or(0, |e| e.valid_up_to());
+        let line = memchr::memchr_iter(b'\n', &page[..valid]).count() + 1;
+        let found = String::from_utf8_lossy(&page[valid..page.len().min(valid + 8)]).into_owned();
+        ParseError { line, offset: valid, expected: "UTF-8", found }
+    })
+}
+
+/// A parser of either format.
+#[derive(Debug, Clone)]
+pub enum Parser<'a> {
+    /// Of text pages.
+    Text(text::TextParser<'a>),
+    /// Of OpenMetrics pages.
+    OpenMetrics(openmetrics::OpenMetricsParser<'a>),
+}
+
+impl<'a> Parser<'a> {
+    /// Starts at the top of `page`.
+    pub fn new(format: Format, page: &'a str) -> Self {
+        match format {
+            Format::Text => Parser::Text(text::TextParser::new(page)),
+            Format::OpenMetrics => Parser::OpenMetrics(openmetrics::OpenMetricsParser::new(page)),
+        }
+    }
+
+    /// The next entry, or `None` at the end of the page.
+    ///
+    /// `predicted` is the series the caller expects next, or empty: if the line begins with it, name and labels are not
+    /// scanned again.
+    ///
+    /// # Errors
+    /// Where the page departs from its format. The parser must not be used after an error.
+    #[inline]
+    pub fn advance(&mut self, predicted: &str) -> Result<Option<Entry<'a>>, ParseError> {
+        match self {
+            Parser::Text(parser) => parser.advance(predicted),
+            Parser::OpenMetrics(parser) => parser.advance(predicted),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The text format, versions 0.0.4 and 1.0.0.
+
+use super::number::float;
+use super::series::series_len;
+use super::{Entry, ParseError, SampleLine};
+
+/// Parses a text page line by line. See [`super::Parser::advance`] for the contract.
+#[derive(Debug, Clone)]
+pub struct TextParser<'a> {
+    page: &'a str,
+    /// `0 <= at <= page.len()`, always at the beginning of a line between calls.
+    at: usize,
+}
+
+impl<'a> TextParser<'a> {
+    /// Starts at the top of `page`.
+    pub fn new(page: &'a str) -> Self {
+        Self { page, at: 0 }
+    }
+
+    /// The next entry; see [`super::Parser::advance`].
+    ///
+    /// # Errors
+    /// Where the page departs from the format.
+    #[inline]
+    pub fn advance(&mut self, predicted: &str) -> Result<Option<Entry<'a>>, ParseError> {
+        loop {
+            let bytes = self.page.as_bytes();
+            let Some(&first) = bytes.get(self.at) else { return Ok(None) };
+            match first {
+                b'\n' | b' ' | b'\t' => self.at += 1,
+                b'#' => {
+                    if let Some(entry) = self.comment()? {
+                        return Ok(Some(entry));
+                    }
+                }
+                _ => return self.sample(predicted).map(|line| Some(Entry::Sample(line))),
+            }
+        }
+    }
+
+    #[inline]
+    fn sample(&mut self, predicted: &str) -> Result<SampleLine<'a>, ParseError> {
+        let offset = self.at;
+        let rest = &self.page.as_bytes()[offset..];
+        let is_predicted = !predicted.is_empty()
+            && rest.starts_with(predicted.as_bytes())
+            && matches!(rest.get(predicted.len()), Some(b' ' | b'\t'));
+        let len = match is_predicted {
+            true => predicted.len(),
+            false => series_len(rest).ok_or_else(|| self.expected(offset, "a metric name and labels"))?,
+        };
+        let series = self.slice(offset, offset + len);
+        let value_at = self.skip_blanks(offset + len);
+        let value_end = self.word_end(value_at);
+        let value = float(self.slice(value_at, value_end)).ok_or_else(|| self.expected(value_at, "a value"))?;
+        let timestamp = self.timestamp(value_end)?;
+        Ok(SampleLine { series, predicted: is_predicted, value, timestamp, exemplar: None, offset })
+    }
+
+    /// The optional timestamp in milliseconds, and the end of the line.
+    #[inline]
+    fn timestamp(&mut self, at: usize) -> Result<Option<i64>, ParseError> {
+        let bytes = self.page.as_bytes();
+        if bytes.get(at) == Some(&b'\n') {
+            self.at = at + 1;
+            return Ok(None);
+        }
+        let start = self.skip_blanks(at);
+        let end = self.word_end(start);
+        let timestamp = match end > start {
+            true => Some(self.slice(start, end).parse().map_err(|_| self.expected(start, "a timestamp in ms"))?),
+            false => None,
+        };
+        let end = self.skip_blanks(end);
+        match bytes.get(end) {
+            Some(b'\n') => self.at = end + 1,
+            None => self.at = end,
+            Some(_) => return Err(self.expected(end, "the end of the line")),
+        }
+        Ok(timestamp)
+    }
+
+    /// `# HELP`, `# TYPE`, or a comment to skip.
+    fn comment(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        let start = self.at;
+        let line_end = memchr::memchr(b'\n', &self.page.as_bytes()[start..]).map_or(self.page.len(), |n| start + n);
+        self.at = (line_end + 1).min(self.page.len());
+        let keyword_at = self.skip_blanks(start + 1);
+        let keyword_end = self.word_end(keyword_at);
+        let keyword = self.slice(keyword_at, keyword_end);
+        if !matches!(keyword, "HELP" | "TYPE") {
+            return Ok(None);
+        }
+        let name_at = self.skip_blanks(keyword_end);
+        let (name, name_end) =
+            family_name(self.page, name_at).ok_or_else(|| self.expected(name_at, "a metric name"))?;
+        let text_at = self.skip_blanks(name_end).min(line_end);
+        let text = self.slice(text_at, line_end);
+        if keyword == "HELP" {
+            return Ok(Some(Entry::Help { name, text }));
+        }
+        let metric_type = text.trim_end().parse().map_err(|_| self.expected(text_at, "a metric type"))?;
+        Ok(Some(Entry::Type { name, metric_type }))
+    }
+
+    fn skip_blanks(&self, mut at: usize) -> usize {
+        while matches!(self.page.as_bytes().get(at), Some(b' ' | b'\t')) {
+            at += 1;
+        }
+        at
+    }
+
+    fn word_end(&self, at: usize) -> usize {
+        let rest = &self.page.as_bytes()[at..];
+        at + rest.iter().position(|b| matches!(b, b' ' | b'\t' | b'\n')).unwrap_or(rest.len())
+    }
+
+    /// Both ends lie beside ASCII bytes, so the slice is never `None`.
+    fn slice(&self, start: usize, end: usize) -> &'a str {
+        self.page.get(start..end).unwrap_or("")
+    }
+
+    fn expected(&self, offset: usize, expected: &'static str) -> ParseError {
+        ParseError::at(self.page, offset, expected)
+    }
+}
+
+/// A family's name at `at`, bare or quoted, and where it ends.
+pub(super) fn family_name(page: &str, at: usize) -> Option<(&str, usize)> {
+    let rest = page.get(at..)?;
+    if let Some(quoted) = rest.strip_prefix('"') {
+        let len = quoted.find(['"', '\n'])?;
+        let ends = quoted.as_bytes().get(len) == Some(&b'"');
+        return (ends && len > 0).then(|| (quoted.get(..len).unwrap_or(""), at + len + 2));
+    }
+    let len = rest.bytes().position(|b| matches!(b, b' ' | b'\t' | b'\n')).unwrap_or(rest.len());
+    let name = rest.get(..len)?;
+    model::labels::is_legacy_metric_name(name).then_some((name, at + len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::metadata::MetricType;
+
+    fn entries(page: &str) -> Result<Vec<Entry<'_>>, ParseError> {
+        let mut parser = TextParser::new(page);
+        let mut entries = Vec::new();
+        while let Some(entry) = parser.advance("")? {
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    #[test]
+    fn reads_a_page() {
+        let page =
+            "# HELP m Some \\n help.\n# TYPE m counter\n# a comment\n\nm{a=\"b\"} 1 1000\n  m 2.5\nn\t-Inf \nx 3";
+        let entries = entries(page).unwrap();
+        assert_eq!(entries[0], Entry::Help { name: "m", text: "Some \\n help." });
+        assert_eq!(entries[1], Entry::Type { name: "m", metric_type: MetricType::Counter });
+        let samples: Vec<(&str, f64, Option<i64>)> = entries
+            .iter()
+            .filter_map(|e| match e {
+                Entry::Sample(s) => Some((s.series, s.value, s.timestamp)),
+                _ => None,
+            })
+            .collect();
+        let expected =
+            [("m{a=\"b\"}", 1.0, Some(1000)), ("m", 2.5, None), ("n", f64::NEG_INFINITY, None), ("x", 3.0, None)];
+        assert_eq!(samples, expected);
+    }
+
+    #[test]
+    fn a_predicted_series_is_taken_only_if_the_line_has_it_whole() {
+        let mut parser = TextParser::new("ab 1\nab{x=\"1\"} 2\n");
+        let Ok(Some(Entry::Sample(first))) = parser.advance("a") else { panic!() };
+        assert!(!first.predicted && first.series == "ab");
+        let Ok(Some(Entry::Sample(second))) = parser.advance("ab{x=\"1\"}") else { panic!() };
+        assert!(second.predicted && second.value == 2.0);
+    }
+
+    #[test]
+    fn errors_name_line_and_byte() {
+        for (page, line, offset, expected) in [
+            ("a 1\nb\n", 2, 5, "a value"),
+            ("a 1\nb{x=\"1\" 1\n", 2, 4, "a metric name and labels"),
+            ("a x\n", 1, 2, "a value"),
+            ("a 1 2 3\n", 1, 6, "the end of the line"),
+            ("a 1 1.5\n", 1, 4, "a timestamp in ms"),
+            ("a 1\r\n", 1, 2, "a value"),
+            ("# TYPE a nonsense\n", 1, 9, "a metric type"),
+            ("# HELP 0a x\n", 1, 7, "a metric name"),
+            ("a 0x10\n", 1, 2, "a value"),
+            ("a{b=\"c", 1, 0, "a metric name and labels"),
+        ] {
+            let error = entries(page).unwrap_err();
+            assert_eq!((error.line, error.offset, error.expected), (line, offset, expected), "{page:?}");
+        }
+    }
+}
