@@ -14,6 +14,7 @@
 //! Everything here is synchronous and reads no clock: time is an argument.
 
 pub mod annotations;
+pub mod bytes;
 pub mod duration;
 pub mod exemplar;
 pub mod histogram;

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod backoff;
 pub mod client;
+pub mod clock;
 pub mod server;
 pub mod shutdown;
 pub mod tls;

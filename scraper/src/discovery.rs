@@ -1,0 +1,122 @@
+//! Service discovery: what finds targets, and how they tell the manager.
+//!
+//! Each configured mechanism runs as one task that sends [`Update`]s through its [`Sink`]: groups that changed, whole;
+//! a group without targets is gone.
+
+pub mod file;
+pub mod http;
+pub mod kubernetes;
+
+use net::client::{ClientError, HttpClient};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::config::{FileSdConfig, HttpSdConfig, JobConfig, KubernetesSdConfig, ScrapeConfig, StaticConfig};
+use crate::metrics::Metrics;
+use crate::target::TargetGroup;
+use model::labels::{Labels, LabelsBuilder};
+
+/// Groups that one discovery of one job found changed.
+#[derive(Debug)]
+pub struct Update {
+    /// The job.
+    pub job: String,
+    /// Which of its discoveries, counted from 0.
+    pub discovery: usize,
+    /// The groups.
+    pub groups: Vec<TargetGroup>,
+}
+
+/// Where a discovery sends what it found.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    job: String,
+    discovery: usize,
+    updates: mpsc::Sender<Update>,
+}
+
+impl Sink {
+    /// For discovery number `discovery` of `job`.
+    pub fn new(job: &str, discovery: usize, updates: mpsc::Sender<Update>) -> Self {
+        Self { job: job.to_owned(), discovery, updates }
+    }
+
+    /// Sends changed groups; waits while the manager is behind. `false` once the manager is gone.
+    pub async fn send(&self, groups: Vec<TargetGroup>) -> bool {
+        let update = Update { job: self.job.clone(), discovery: self.discovery, groups };
+        self.updates.send(update).await.is_ok()
+    }
+}
+
+/// One configured mechanism.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Discovery {
+    /// Listed in the configuration.
+    Static(Vec<StaticConfig>),
+    /// Listed in files.
+    File(FileSdConfig),
+    /// Listed by a web server.
+    Http(Box<HttpSdConfig>),
+    /// Objects of a cluster API.
+    Kubernetes(Box<KubernetesSdConfig>),
+}
+
+impl Discovery {
+    /// All mechanisms of a job.
+    pub fn all_of(job: &JobConfig) -> Vec<Discovery> {
+        Self::of_written(&job.written)
+    }
+
+    fn of_written(config: &ScrapeConfig) -> Vec<Discovery> {
+        let mut all = Vec::new();
+        if !config.static_configs.is_empty() {
+            all.push(Discovery::Static(config.static_configs.clone()));
+        }
+        all.extend(config.file_sd_configs.iter().cloned().map(Discovery::File));
+        all.extend(config.http_sd_configs.iter().cloned().map(|c| Discovery::Http(Box::new(c))));
+        all.extend(config.kubernetes_sd_configs.iter().cloned().map(|c| Discovery::Kubernetes(Box::new(c))));
+        all
+    }
+
+    /// Starts it. The task ends when aborted or when the manager is gone.
+    ///
+    /// # Errors
+    /// If its HTTP client cannot be built.
+    pub async fn start(self, sink: Sink, metrics: Metrics, user_agent: &str) -> Result<JoinHandle<()>, ClientError> {
+        Ok(match self {
+            Discovery::Static(configs) => tokio::spawn(async move {
+                sink.send(static_groups(&configs)).await;
+            }),
+            Discovery::File(config) => tokio::spawn(file::run(config, sink, metrics)),
+            Discovery::Http(config) => {
+                let client = HttpClient::new(config.http_client(), user_agent).await?;
+                tokio::spawn(http::run(*config, client, sink, metrics))
+            }
+            Discovery::Kubernetes(config) => {
+                tokio::spawn(kubernetes::run(*config, sink, metrics, user_agent.to_owned()))
+            }
+        })
+    }
+}
+
+/// Whether two configurations discover in the same way.
+pub fn is_same(a: &JobConfig, b: &JobConfig) -> bool {
+    Discovery::all_of(a) == Discovery::all_of(b)
+}
+
+/// Groups as listed: one for each entry, named by its position.
+pub fn static_groups(configs: &[StaticConfig]) -> Vec<TargetGroup> {
+    configs.iter().enumerate().map(|(i, config)| static_group(config, i.to_string())).collect()
+}
+
+/// A listed group under a name.
+fn static_group(config: &StaticConfig, source: String) -> TargetGroup {
+    let targets = config.targets.iter().map(|address| address_labels(address).build()).collect();
+    TargetGroup { source, targets, labels: config.labels.clone() }
+}
+
+fn address_labels(address: &str) -> LabelsBuilder {
+    let mut builder = Labels::empty().to_builder();
+    builder.set("__address__", address);
+    builder
+}

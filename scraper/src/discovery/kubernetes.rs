@@ -1,0 +1,107 @@
+//! Kubernetes discovery: targets from the nodes, pods, services and endpoints of a cluster API.
+//!
+//! One task per configured mechanism: a watch for each kind of object the role needs keeps a store in step
+//! ([`watch`]), and each change gives anew the groups that depend on it ([`labels`]). The built-in cluster API and real
+//! clusters are the same to it.
+
+mod access;
+mod labels;
+mod objects;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use self::access::Access;
+use self::labels::Stores;
+use self::watch::{Change, Kind, Watch};
+use super::Sink;
+use crate::config::{KubernetesSdConfig, Role};
+use crate::metrics::Metrics;
+use crate::target::TargetGroup;
+
+/// How many changes may wait to be turned into targets; watches pause beyond it.
+const CHANGES_MAX: usize = 1024;
+/// How long changes are gathered, so that a service with a thousand pods is computed once.
+const GATHER: Duration = Duration::from_millis(100);
+/// First and longest wait after a failure to reach the API server.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Runs until the manager is gone.
+pub(super) async fn run(config: KubernetesSdConfig, sink: Sink, metrics: Metrics, user_agent: String) {
+    let mut backoff = net::backoff::Backoff::new(RETRY.0, RETRY.1);
+    let access = loop {
+        match Access::new(&config, &user_agent).await {
+            Ok(access) => break access,
+            Err(error) => {
+                metrics.kubernetes_failures.inc();
+                tracing::error!(%error, "kubernetes discovery cannot reach its API server");
+                tokio::time::sleep(backoff.advance()).await;
+            }
+        }
+    };
+    let (changes, mut changed) = mpsc::channel(CHANGES_MAX);
+    // The watches end with this set when the task is aborted.
+    let mut watches = tokio::task::JoinSet::new();
+    for watch in watches_of(&config, &access) {
+        watches.spawn(watch.run(changes.clone(), metrics.clone()));
+    }
+    drop(changes);
+    let mut stores = Stores::new(config.role, config.attach_metadata.node);
+    while let Some(change) = changed.recv().await {
+        let mut affected = BTreeSet::new();
+        apply(&mut stores, change, &mut affected, &metrics, config.role);
+        tokio::time::sleep(GATHER).await;
+        while let Ok(change) = changed.try_recv() {
+            apply(&mut stores, change, &mut affected, &metrics, config.role);
+        }
+        let groups: Vec<TargetGroup> = affected.iter().map(|key| stores.group(key)).collect();
+        if !groups.is_empty() && !sink.send(groups).await {
+            return;
+        }
+    }
+}
+
+fn apply(stores: &mut Stores, change: Change, affected: &mut BTreeSet<String>, metrics: &Metrics, role: Role) {
+    let labels = vec![("role", role.as_str().to_owned()), ("event", change.event().to_owned())];
+    metrics.kubernetes_events.get_or_create(&labels).inc();
+    stores.apply(change, affected);
+}
+
+/// The watches a role needs: its own kind and those its labels come from; one set per namespace.
+fn watches_of(config: &KubernetesSdConfig, access: &Access) -> Vec<Watch> {
+    let attach_node = config.attach_metadata.node;
+    let kinds: &[Kind] = match (config.role, attach_node) {
+        (Role::Node, _) => &[Kind::Node],
+        (Role::Service, _) => &[Kind::Service],
+        (Role::Pod, false) => &[Kind::Pod],
+        (Role::Pod, true) => &[Kind::Pod, Kind::Node],
+        (Role::Endpoints, false) => &[Kind::Endpoints, Kind::Service, Kind::Pod],
+        (Role::Endpoints, true) => &[Kind::Endpoints, Kind::Service, Kind::Pod, Kind::Node],
+    };
+    let mut namespaces: Vec<Option<String>> = config.namespaces.names.iter().cloned().map(Some).collect();
+    if config.namespaces.own_namespace {
+        namespaces.extend(access.own_namespace().map(|own| Some(own.to_owned())));
+    }
+    if namespaces.is_empty() {
+        namespaces.push(None);
+    }
+    let mut watches = Vec::new();
+    for kind in kinds {
+        let selector = config.selectors.iter().find(|s| s.role == kind.role()).cloned().unwrap_or_default();
+        let all = [None];
+        let places: &[Option<String>] = if *kind == Kind::Node { &all } else { &namespaces };
+        for namespace in places {
+            watches.push(Watch::new(
+                access.clone(),
+                *kind,
+                namespace.clone(),
+                selector.label.clone(),
+                selector.field.clone(),
+            ));
+        }
+    }
+    watches
+}

@@ -1,0 +1,86 @@
+//! What a target's page says of its families, kept for the API.
+
+use std::collections::HashMap;
+
+use exposition::parse::series::unescape_help;
+use model::metadata::{Metadata, MetricType};
+
+/// The most families remembered per target; further ones are not shown.
+pub const FAMILIES_MAX: usize = 50_000;
+
+/// How many scrapes a family is kept after it vanished.
+const KEPT_SCRAPES: u32 = 10;
+
+#[derive(Debug, Default)]
+struct Family {
+    metadata: Metadata,
+    /// The help as it stands on the page, compared without unescaping.
+    help_text: String,
+    seen: u32,
+}
+
+/// Metadata by family. In the steady state a scrape only compares.
+#[derive(Debug, Default)]
+pub struct MetadataCache {
+    families: HashMap<String, Family>,
+    scrape: u32,
+}
+
+impl MetadataCache {
+    /// Starts a scrape.
+    pub fn begin(&mut self) {
+        self.scrape += 1;
+        if self.scrape.is_multiple_of(KEPT_SCRAPES) {
+            let oldest = self.scrape.saturating_sub(KEPT_SCRAPES);
+            self.families.retain(|_, family| family.seen > oldest);
+        }
+    }
+
+    /// `# TYPE`.
+    pub fn set_type(&mut self, name: &str, metric_type: MetricType) {
+        if let Some(family) = self.family(name) {
+            family.metadata.metric_type = metric_type;
+        }
+    }
+
+    /// `# HELP`, still escaped.
+    pub fn set_help(&mut self, name: &str, text: &str) {
+        if let Some(family) = self.family(name)
+            && family.help_text != text
+        {
+            text.clone_into(&mut family.help_text);
+            family.metadata.help = unescape_help(text).into_owned();
+        }
+    }
+
+    /// `# UNIT`.
+    pub fn set_unit(&mut self, name: &str, unit: &str) {
+        if let Some(family) = self.family(name)
+            && family.metadata.unit != unit
+        {
+            unit.clone_into(&mut family.metadata.unit);
+        }
+    }
+
+    fn family(&mut self, name: &str) -> Option<&mut Family> {
+        if !self.families.contains_key(name) {
+            if self.families.len() >= FAMILIES_MAX {
+                return None;
+            }
+            self.families.insert(name.to_owned(), Family::default());
+        }
+        let family = self.families.get_mut(name)?;
+        family.seen = self.scrape;
+        Some(family)
+    }
+
+    /// Every family and what is known of it.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Metadata)> {
+        self.families.iter().map(|(name, family)| (name.as_str(), &family.metadata))
+    }
+
+    /// What is known of one family.
+    pub fn get(&self, name: &str) -> Option<&Metadata> {
+        self.families.get(name).map(|family| &family.metadata)
+    }
+}

@@ -1,0 +1,132 @@
+//! The scraper's own instruments, under Prometheus' names.
+
+use exposition::registry::Registry;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// Labels of instruments per job.
+pub type JobLabels = Vec<(&'static str, String)>;
+
+/// Shared by all pools; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Pools created.
+    pub pools: Counter,
+    /// Targets by pool.
+    pub pool_targets: Family<JobLabels, Gauge>,
+    /// Syncs by pool.
+    pub pool_syncs: Family<JobLabels, Counter>,
+    /// Targets that could not be made from what was discovered, by pool.
+    pub sync_failures: Family<JobLabels, Counter>,
+    /// Pools that hit their target limit.
+    pub exceeded_target_limit: Counter,
+    /// Scrapes that hit the sample limit.
+    pub exceeded_sample_limit: Counter,
+    /// Scrapes that hit the body size limit.
+    pub exceeded_body_size_limit: Counter,
+    /// Scrapes that hit a label limit.
+    pub exceeded_label_limits: Counter,
+    /// Samples refused as out of order.
+    pub out_of_order: Counter,
+    /// Samples refused as duplicates.
+    pub duplicate: Counter,
+    /// Samples refused as out of bounds.
+    pub out_of_bounds: Counter,
+    /// Scrapes that began late by more than an interval, so that one was missed.
+    pub missed: Counter,
+    /// Targets discovered, by job.
+    pub discovered: Family<JobLabels, Gauge>,
+    /// Files of file discovery that could not be read.
+    pub file_errors: Counter,
+    /// Failures of HTTP discovery.
+    pub http_failures: Counter,
+    /// Failures of the Kubernetes watch.
+    pub kubernetes_failures: Counter,
+    /// Events of the Kubernetes watch, by role and event.
+    pub kubernetes_events: Family<JobLabels, Counter>,
+}
+
+impl Metrics {
+    /// Registers all instruments.
+    pub fn register(registry: &Registry) -> Self {
+        let m = Self::default();
+        registry.register(|r| {
+            r.register("prometheus_target_scrape_pools", "Scrape pools created", m.pools.clone());
+            r.register(
+                "prometheus_target_scrape_pool_targets",
+                "Current number of targets in this scrape pool",
+                m.pool_targets.clone(),
+            );
+            r.register("prometheus_target_scrape_pool_sync", "Syncs executed on a scrape pool", m.pool_syncs.clone());
+            r.register("prometheus_target_sync_failed", "Target sync failures", m.sync_failures.clone());
+            r.register(
+                "prometheus_target_scrape_pool_exceeded_target_limit",
+                "Times a scrape pool hit its target limit",
+                m.exceeded_target_limit.clone(),
+            );
+            r.register(
+                "prometheus_target_scrapes_exceeded_sample_limit",
+                "Scrapes that hit the sample limit",
+                m.exceeded_sample_limit.clone(),
+            );
+            r.register(
+                "prometheus_target_scrapes_exceeded_body_size_limit",
+                "Scrapes that hit the body size limit",
+                m.exceeded_body_size_limit.clone(),
+            );
+            r.register(
+                "prometheus_target_scrape_pool_exceeded_label_limits",
+                "Scrapes that hit a label limit",
+                m.exceeded_label_limits.clone(),
+            );
+            r.register(
+                "prometheus_target_scrapes_sample_out_of_order",
+                "Samples rejected as out of order",
+                m.out_of_order.clone(),
+            );
+            r.register(
+                "prometheus_target_scrapes_sample_duplicate_timestamp",
+                "Samples rejected as duplicates with another value",
+                m.duplicate.clone(),
+            );
+            r.register(
+                "prometheus_target_scrapes_sample_out_of_bounds",
+                "Samples rejected as outside the time bounds",
+                m.out_of_bounds.clone(),
+            );
+            r.register(
+                "cresset_target_scrapes_missed",
+                "Scrapes that did not happen because the one before took too long",
+                m.missed.clone(),
+            );
+            r.register(
+                "prometheus_sd_discovered_targets",
+                "Targets discovered, before relabelling",
+                m.discovered.clone(),
+            );
+            r.register(
+                "prometheus_sd_file_read_errors",
+                "Files of file discovery that could not be read",
+                m.file_errors.clone(),
+            );
+            r.register("prometheus_sd_http_failures", "Failed refreshes of HTTP discovery", m.http_failures.clone());
+            r.register(
+                "prometheus_sd_kubernetes_failures",
+                "Failed requests of Kubernetes discovery",
+                m.kubernetes_failures.clone(),
+            );
+            r.register(
+                "prometheus_sd_kubernetes_events",
+                "Events seen by Kubernetes discovery",
+                m.kubernetes_events.clone(),
+            );
+        });
+        m
+    }
+
+    /// Labels of instruments per pool.
+    pub fn pool_labels(job: &str) -> JobLabels {
+        vec![("scrape_job", job.to_owned())]
+    }
+}

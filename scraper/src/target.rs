@@ -1,0 +1,281 @@
+//! Targets: from discovered labels, by relabelling, to a URL and the labels every sample gets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::duration::Duration;
+use model::labels::{INSTANCE, JOB, Labels, LabelsBuilder};
+use model::relabel::{self, Verdict};
+use parking_lot::Mutex;
+use url::Url;
+
+use crate::config::{JobConfig, Scheme};
+
+const ADDRESS: &str = "__address__";
+const SCHEME: &str = "__scheme__";
+const METRICS_PATH: &str = "__metrics_path__";
+const SCRAPE_INTERVAL: &str = "__scrape_interval__";
+const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
+const PARAM_PREFIX: &str = "__param_";
+const META_PREFIX: &str = "__meta_";
+/// Labels with this prefix are gone after relabelling.
+const RESERVED_PREFIX: &str = "__";
+
+/// Targets found together, under a name that later updates refer to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TargetGroup {
+    /// Unique within its discovery.
+    pub source: String,
+    /// Labels of each target, `__address__` among them.
+    pub targets: Vec<Labels>,
+    /// Labels that all of them get, unless they have their own.
+    pub labels: Labels,
+}
+
+/// What became of the last scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// Not scraped yet.
+    #[default]
+    Unknown,
+    /// The last scrape succeeded.
+    Up,
+    /// The last scrape failed.
+    Down,
+}
+
+impl Health {
+    /// As the API shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+}
+
+/// State that changes with each scrape.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// What became of the last scrape.
+    pub health: Health,
+    /// Why it failed, empty if it did not.
+    pub last_error: String,
+    /// When it began, in milliseconds since the epoch; `None` before the first.
+    pub last_scrape_ms: Option<i64>,
+    /// How long it took, in seconds.
+    pub last_duration_seconds: f64,
+}
+
+/// Something to scrape. Equal targets have equal `labels` and `url`.
+#[derive(Debug)]
+pub struct Target {
+    /// Labels before relabelling.
+    pub discovered: Labels,
+    /// Labels that its samples get.
+    pub labels: Labels,
+    /// Where its page is.
+    pub url: Url,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// How long a scrape may take.
+    pub timeout: Duration,
+    /// What became of the last scrape.
+    pub status: Mutex<Status>,
+}
+
+/// What relabelling made of discovered labels.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A target to scrape.
+    Target(Arc<Target>),
+    /// Dropped by a rule.
+    Dropped(Labels),
+}
+
+/// Why discovered labels do not make a target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// Nothing says where it is.
+    #[error("no address")]
+    NoAddress,
+    /// The address has a path or is otherwise no `host:port`.
+    #[error("{0:?} is not a valid hostname")]
+    BadAddress(String),
+    /// `__scrape_interval__` or `__scrape_timeout__` cannot be used.
+    #[error("error parsing {label}: {reason}")]
+    BadDuration {
+        /// Which label.
+        label: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A label value or name that may not be.
+    #[error("invalid label: {0}")]
+    BadLabel(String),
+    /// The parts do not make a URL.
+    #[error("invalid target URL: {0}")]
+    BadUrl(String),
+}
+
+impl Target {
+    /// A number that stays the same as long as the target does: spreads scrapes over the interval.
+    pub fn hash(&self) -> u64 {
+        self.labels.hash64() ^ model::labels::hash_packed(self.url.as_str().as_bytes())
+    }
+
+    /// Whether `other` is to be scraped in the same way under the same labels.
+    pub fn is_same(&self, other: &Target) -> bool {
+        self.labels == other.labels
+            && self.url == other.url
+            && self.interval == other.interval
+            && self.timeout == other.timeout
+    }
+}
+
+/// Labels of one discovered target before relabelling: its own, its group's, and the job's defaults.
+pub fn discovered_labels(job: &JobConfig, group: &TargetGroup, target: &Labels) -> Labels {
+    let mut builder = target.to_builder();
+    for (name, value) in group.labels.iter() {
+        if builder.get(name).is_none() {
+            builder.set(name, value);
+        }
+    }
+    let set_default = |name: &str, value: &str, builder: &mut LabelsBuilder| {
+        if builder.get(name).is_none() {
+            builder.set(name, value);
+        }
+    };
+    set_default(JOB, &job.name, &mut builder);
+    set_default(SCRAPE_INTERVAL, &job.interval.to_string(), &mut builder);
+    set_default(SCRAPE_TIMEOUT, &job.timeout.to_string(), &mut builder);
+    set_default(METRICS_PATH, job.written.metrics_path.as_deref().unwrap_or("/metrics"), &mut builder);
+    set_default(SCHEME, job.written.scheme.unwrap_or_default().as_str(), &mut builder);
+    for (name, values) in &job.written.params {
+        if let Some(value) = values.first() {
+            set_default(&format!("{PARAM_PREFIX}{name}"), value, &mut builder);
+        }
+    }
+    builder.build()
+}
+
+/// Relabels discovered labels and makes a target of what remains.
+///
+/// # Errors
+/// If they make no target; the caller shows it with the job.
+pub fn from_discovered(job: &JobConfig, discovered: Labels) -> Result<Outcome, TargetError> {
+    let mut builder = discovered.to_builder();
+    if relabel::apply(&job.relabel, &mut builder) == Verdict::Drop {
+        return Ok(Outcome::Dropped(discovered));
+    }
+    let address = builder.get(ADDRESS).ok_or(TargetError::NoAddress)?.to_owned();
+    if address.contains('/') {
+        return Err(TargetError::BadAddress(address));
+    }
+    let interval = duration_label(&builder, SCRAPE_INTERVAL, job.interval)?;
+    let timeout = duration_label(&builder, SCRAPE_TIMEOUT, job.timeout)?;
+    if timeout > interval {
+        let reason = format!("scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})");
+        return Err(TargetError::BadDuration { label: SCRAPE_TIMEOUT, reason });
+    }
+    let url = target_url(job, &builder, &address)?;
+    if builder.get(INSTANCE).is_none() {
+        builder.set(INSTANCE, &address);
+    }
+    builder.retain(|name, _| !name.starts_with(RESERVED_PREFIX) && !name.starts_with(META_PREFIX));
+    let labels = builder.build();
+    labels.validate(job.names).map_err(|e| TargetError::BadLabel(e.to_string()))?;
+    let status = Mutex::new(Status::default());
+    Ok(Outcome::Target(Arc::new(Target { discovered, labels, url, interval, timeout, status })))
+}
+
+fn duration_label(labels: &LabelsBuilder, label: &'static str, default: Duration) -> Result<Duration, TargetError> {
+    let Some(text) = labels.get(label) else { return Ok(default) };
+    let bad = |reason: String| TargetError::BadDuration { label, reason };
+    let duration: Duration = text.parse().map_err(|e: model::duration::DurationError| bad(e.to_string()))?;
+    if duration.is_zero() {
+        return Err(bad("cannot be 0".into()));
+    }
+    Ok(duration)
+}
+
+fn target_url(job: &JobConfig, labels: &LabelsBuilder, address: &str) -> Result<Url, TargetError> {
+    let scheme = labels.get(SCHEME).unwrap_or(Scheme::Http.as_str());
+    let path = labels.get(METRICS_PATH).unwrap_or("/metrics");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let text = format!("{scheme}://{address}{slash}{path}");
+    let mut url = Url::parse(&text).map_err(|e| TargetError::BadUrl(format!("{text:?}: {e}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(TargetError::BadUrl(format!("scheme {scheme:?} must be http or https")));
+    }
+    // A `__param_` label replaces the first value of its parameter; further values stay.
+    let mut params: BTreeMap<String, Vec<String>> = job.written.params.clone();
+    for (name, value) in labels.iter() {
+        if let Some(param) = name.strip_prefix(PARAM_PREFIX) {
+            let values = params.entry(param.to_owned()).or_default();
+            match values.first_mut() {
+                Some(first) => value.clone_into(first),
+                None => values.push(value.to_owned()),
+            }
+        }
+    }
+    if params.values().any(|values| !values.is_empty()) {
+        let mut query = url.query_pairs_mut();
+        for (name, values) in &params {
+            for value in values {
+                query.append_pair(name, value);
+            }
+        }
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{GlobalConfig, ScrapeConfig};
+    use model::labels;
+    use model::relabel::{Action, RelabelConfig};
+
+    fn job(change: fn(&mut ScrapeConfig)) -> JobConfig {
+        let mut config = ScrapeConfig { job_name: "j".into(), ..ScrapeConfig::default() };
+        change(&mut config);
+        config.resolve(&GlobalConfig::default()).unwrap()
+    }
+
+    fn target(job: &JobConfig, labels: Labels) -> Result<Outcome, TargetError> {
+        from_discovered(job, discovered_labels(job, &TargetGroup::default(), &labels))
+    }
+
+    #[test]
+    fn labels_become_a_url_and_what_samples_get() {
+        let job = job(|c| {
+            c.params.insert("module".into(), vec!["a".into(), "b".into()]);
+        });
+        let labels = labels! { "__address__" => "h:1", "__param_module" => "x", "__meta_y" => "z", "zone" => "1" };
+        let Ok(Outcome::Target(target)) = target(&job, labels) else { panic!() };
+        assert_eq!(target.url.as_str(), "http://h:1/metrics?module=x&module=b");
+        assert_eq!(target.labels, labels! { "instance" => "h:1", "job" => "j", "zone" => "1" });
+    }
+
+    #[test]
+    fn rules_drop_and_faults_are_named() {
+        let dropping = job(|c| {
+            c.relabel_configs.push(RelabelConfig {
+                source_labels: vec!["__address__".into()],
+                action: Action::Drop,
+                ..RelabelConfig::default()
+            });
+        });
+        assert!(matches!(target(&dropping, labels! { "__address__" => "h:1" }), Ok(Outcome::Dropped(_))));
+        let plain = job(|_| {});
+        assert_eq!(target(&plain, Labels::empty()).unwrap_err(), TargetError::NoAddress);
+        assert!(matches!(target(&plain, labels! { "__address__" => "h/x" }), Err(TargetError::BadAddress(_))));
+        let zero = labels! { "__address__" => "h", "__scrape_interval__" => "0s" };
+        assert!(target(&plain, zero).unwrap_err().to_string().contains("cannot be 0"));
+        let longer = labels! { "__address__" => "h", "__scrape_timeout__" => "2m" };
+        assert!(target(&plain, longer).unwrap_err().to_string().contains("greater than scrape interval"));
+    }
+}
