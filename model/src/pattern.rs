@@ -139,36 +139,77 @@ impl Pattern {
     pub fn expand(&self, text: &str, template: &str) -> Option<String> {
         let groups = self.captures(text)?;
         let mut out = String::with_capacity(template.len() + text.len());
-        let mut rest = template;
-        while let Some((before, after)) = rest.split_once('$') {
-            out.push_str(before);
-            if let Some(tail) = after.strip_prefix('$') {
-                out.push('$');
-                rest = tail;
-                continue;
-            }
-            match group_reference(after) {
-                Some((name, tail)) => {
-                    out.push_str(self.group(&groups, name).unwrap_or(""));
-                    rest = tail;
-                }
-                None => {
-                    out.push('$');
-                    rest = after;
-                }
-            }
-        }
-        out.push_str(rest);
+        expand_into(&mut out, template, &groups, &self.group_names);
         Some(out)
     }
+}
 
-    fn group<'t>(&self, groups: &[Option<&'t str>], name: &str) -> Option<&'t str> {
-        let index = match name.parse::<usize>() {
-            Ok(index) => index,
-            Err(_) => self.group_names.iter().position(|n| n.as_deref() == Some(name))?,
-        };
-        groups.get(index).copied().flatten()
+/// A compiled expression that is looked for anywhere in a text, as templates' `match` and `reReplaceAll` do.
+#[derive(Debug, Clone)]
+pub struct Search {
+    automaton: Regex,
+    group_names: Vec<Option<Box<str>>>,
+}
+
+impl Search {
+    /// Compiles `expression`.
+    ///
+    /// # Errors
+    /// As [`Pattern::new`].
+    pub fn new(expression: &str) -> Result<Self, PatternError> {
+        let parsed = syntax::parse(expression)?;
+        let automaton = Regex::builder()
+            .configure(Regex::config().utf8_empty(true).nfa_size_limit(Some(AUTOMATON_BYTES_MAX)))
+            .build_from_hir(&parsed.hir)
+            .map_err(|e| PatternError { reason: format!("expression too large: {e}"), offset: 0 })?;
+        Ok(Self { automaton, group_names: parsed.group_names })
     }
+
+    /// Whether it occurs in `text`.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.automaton.is_match(text)
+    }
+
+    /// `text` with every occurrence replaced by `template`, in which `$1` and `${name}` stand for groups.
+    pub fn replace_all(&self, text: &str, template: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut end = 0;
+        for captures in self.automaton.captures_iter(text) {
+            let Some(whole) = captures.get_match() else { continue };
+            let groups: Vec<Option<&str>> =
+                (0..captures.group_len()).map(|i| captures.get_group(i).and_then(|s| text.get(s.range()))).collect();
+            out.push_str(text.get(end..whole.start()).unwrap_or(""));
+            expand_into(&mut out, template, &groups, &self.group_names);
+            end = whole.end();
+        }
+        out.push_str(text.get(end..).unwrap_or(""));
+        out
+    }
+}
+
+/// Appends `template` with its `$references` replaced.
+fn expand_into(out: &mut String, template: &str, groups: &[Option<&str>], names: &[Option<Box<str>>]) {
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(tail) = after.strip_prefix('$') {
+            out.push('$');
+            rest = tail;
+            continue;
+        }
+        match group_reference(after) {
+            Some((name, tail)) => {
+                let index = name.parse().ok().or_else(|| names.iter().position(|n| n.as_deref() == Some(name)));
+                out.push_str(index.and_then(|i: usize| groups.get(i).copied().flatten()).unwrap_or(""));
+                rest = tail;
+            }
+            None => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
 }
 
 /// The name after a `$` and what follows it, or `None` if it is no reference and stays as written.
