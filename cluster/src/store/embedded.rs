@@ -1,0 +1,169 @@
+//! The default store: one redb file and all objects in memory.
+//!
+//! One thread writes. It takes what has gathered since its last fsync as one batch, checks each write against the state
+//! and the writes before it, makes the batch durable, then visible, then answers. If the disk refuses, the whole batch
+//! fails and nothing of it becomes visible. Readers take a short shared lock and never wait for the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch as signal};
+
+pub use super::history::HistoryLimits;
+use super::state::{Planned, State};
+use super::table::Table;
+use super::watch::{Batch, Watch};
+use super::{Answer, Committed, Key, Listing, Page, Range, Store, StoreError, Write};
+
+/// Writes that may wait for the writer; more have to wait to be queued.
+pub const QUEUE_MAX: usize = 1024;
+/// Writes that share one fsync.
+pub const COMMIT_BATCH_MAX: usize = 256;
+
+type Reply = oneshot::Sender<Result<Committed, StoreError>>;
+
+/// The embedded store. The file is closed when it and all its watchers are dropped and the writer has finished.
+pub struct Embedded {
+    shared: Arc<RwLock<State>>,
+    queue: mpsc::Sender<(Write, Reply)>,
+    /// The latest visible revision.
+    latest: signal::Receiver<u64>,
+}
+
+/// A position in the history.
+struct Cursor {
+    shared: Arc<RwLock<State>>,
+    latest: signal::Receiver<u64>,
+    range: Range,
+    after: u64,
+}
+
+struct Writer {
+    table: Table,
+    shared: Arc<RwLock<State>>,
+    queue: mpsc::Receiver<(Write, Reply)>,
+    latest: signal::Sender<u64>,
+}
+
+impl Embedded {
+    /// Opens the file (blocking) and starts the writer.
+    pub fn open(path: &Path, limits: HistoryLimits) -> Result<Self, StoreError> {
+        let (table, state) = Table::open(path, limits)?;
+        let (latest, seen) = signal::channel(state.revision);
+        let shared = Arc::new(RwLock::new(state));
+        let (queue, writes) = mpsc::channel(QUEUE_MAX);
+        let writer = Writer { table, shared: Arc::clone(&shared), queue: writes, latest };
+        std::thread::Builder::new()
+            .name("cluster-store".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| StoreError::Io { path: path.to_owned(), source: Arc::new(redb::Error::Io(error)) })?;
+        Ok(Self { shared, queue, latest: seen })
+    }
+}
+
+impl Store for Embedded {
+    fn revision(&self) -> u64 {
+        *self.latest.borrow()
+    }
+
+    fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Arc<Value>>> {
+        let object = self.shared.read().objects.get(key).cloned();
+        Box::pin(std::future::ready(Ok(object)))
+    }
+
+    fn list<'a>(&'a self, range: &'a Range, page: Page) -> Answer<'a, Listing> {
+        let listing = self.shared.read().list(range, &page);
+        Box::pin(std::future::ready(listing))
+    }
+
+    fn commit(&self, write: Write) -> Answer<'_, Committed> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.queue.send((write, reply)).await.map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn watch(&self, range: Range, after: u64) -> Result<Box<dyn Watch>, StoreError> {
+        let state = self.shared.read();
+        if after > state.revision {
+            return Err(StoreError::Future { asked: after, current: state.revision });
+        }
+        if after < state.history.oldest() {
+            return Err(StoreError::Compacted { asked: after, oldest: state.history.oldest() });
+        }
+        let (shared, latest) = (Arc::clone(&self.shared), self.latest.clone());
+        Ok(Box::new(Cursor { shared, latest, range, after }))
+    }
+}
+
+impl Watch for Cursor {
+    fn next(&mut self) -> Answer<'_, Batch> {
+        Box::pin(async move {
+            let after = self.after;
+            self.latest.wait_for(|latest| *latest > after).await.map_err(|_| StoreError::Closed)?;
+            let batch = self.shared.read().history.batch(&self.range, self.after)?;
+            self.after = batch.revision;
+            Ok(batch)
+        })
+    }
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut gathered = Vec::with_capacity(COMMIT_BATCH_MAX);
+        while self.queue.blocking_recv_many(&mut gathered, COMMIT_BATCH_MAX) > 0 {
+            self.commit(&mut gathered);
+        }
+    }
+
+    fn commit(&self, gathered: &mut Vec<(Write, Reply)>) {
+        let (mut planned, mut replies) = (Vec::new(), Vec::new());
+        {
+            let state = self.shared.read();
+            for (write, reply) in gathered.drain(..) {
+                match state.plan(&planned, write) {
+                    Ok(plan) => {
+                        planned.push(plan);
+                        replies.push(reply);
+                    }
+                    // A caller that is gone does not need to know.
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+        }
+        if planned.is_empty() {
+            return;
+        }
+        let outcome = self.table.append(&planned, |bytes| self.shared.read().history.oldest_after(bytes));
+        match outcome {
+            Ok(bytes) => self.publish(&planned, &bytes, replies),
+            Err(error) => {
+                tracing::error!(%error, "the cluster store cannot be written");
+                for reply in replies {
+                    drop(reply.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    fn publish(&self, planned: &[Planned], bytes: &[usize], replies: Vec<Reply>) {
+        let mut state = self.shared.write();
+        for (planned, &bytes) in planned.iter().zip(bytes) {
+            state.apply(Arc::clone(&planned.event), bytes);
+        }
+        let revision = state.revision;
+        drop(state);
+        self.latest.send_replace(revision);
+        for (planned, reply) in planned.iter().zip(replies) {
+            let event = &planned.event;
+            let object = match &event.change {
+                super::watch::Change::Deleted { last, .. } => Arc::clone(last),
+                change => change.after().map(Arc::clone).unwrap_or_default(),
+            };
+            drop(reply.send(Ok(Committed { revision: event.revision, object })));
+        }
+    }
+}
