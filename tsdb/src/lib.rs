@@ -1,1 +1,37 @@
 //! The time series database: head, WAL, chunks, index, queries, in Prometheus' on-disk formats.
+//!
+//! A sample's way through this crate:
+//!
+//! ```text
+//! Appender::append_ref    checked against its series (head/slab by slot, no hashing), staged in the batch
+//! Appender::commit        wal: one record of series, one of samples, one write call   -> durable by policy
+//!                         head/series: into the open chunk, under one commit number   -> visible at once
+//!                         full chunk -> head/mapped_chunks, memory-mapped, off the heap
+//! Queryable::querier      head/isolation: a snapshot of commits
+//! Querier::select         head/select: matchers -> roaring postings -> slots
+//! Series::read            head/reader: chunks listed under the cell's lock, decoded into columns outside it
+//! Db::maintain            mapping, sync, recovery, retention, checkpoints
+//! ```
+//!
+//! It reads no clock and starts no thread: time is an argument.
+
+mod chunk;
+mod codec;
+mod config;
+mod db;
+mod error;
+mod fs;
+mod head;
+mod lock;
+pub mod metrics;
+mod mmap;
+mod postings;
+mod query;
+mod refusal;
+mod wal;
+
+pub use config::{Compression, Config, Fsync, LockFile};
+pub use db::{Db, DiskUsage, WalStatus};
+pub use error::Error;
+pub use head::replay::ReplayReport;
+pub use head::statistics::{HeadStatistics, NamedCount, TopLists};

@@ -1,0 +1,192 @@
+//! Chunks: runs of a series' samples, compressed. Encodings and layout: `docs/formats/chunk.md`.
+//!
+//! An [`OpenChunk`] takes samples at its end; its bytes are at any time a valid chunk. [`decode`] turns the bytes of any
+//! chunk into columns, whole.
+
+pub(crate) mod bits;
+pub(crate) mod histogram;
+pub(crate) mod xor;
+
+use model::histogram::{BucketNumber, FloatHistogram, IntHistogram};
+use model::storage::Columns;
+
+use crate::codec::Truncated;
+use histogram::HistogramAppender;
+use xor::XorAppender;
+
+/// How a chunk's samples are encoded; the byte that stands before them in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Encoding {
+    /// Floats.
+    Xor = 1,
+    /// Native histograms with integer counts.
+    Histogram = 2,
+    /// Native histograms with float counts.
+    FloatHistogram = 3,
+}
+
+/// In `chunks_head`, this bit of the encoding byte marks a chunk of out-of-order samples.
+pub(crate) const OUT_OF_ORDER_BIT: u8 = 0x80;
+
+impl Encoding {
+    /// The encoding of that byte, or `None` if it is not known.
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Encoding::Xor),
+            2 => Some(Encoding::Histogram),
+            3 => Some(Encoding::FloatHistogram),
+            _ => None,
+        }
+    }
+}
+
+/// Why a chunk's bytes cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChunkError {
+    #[error("the chunk's bytes end before its samples do")]
+    Truncated,
+    #[error("the chunk's histogram layout is not valid")]
+    Layout,
+    #[error("the chunk's times do not rise")]
+    Order,
+}
+
+impl From<Truncated> for ChunkError {
+    fn from(_: Truncated) -> Self {
+        ChunkError::Truncated
+    }
+}
+
+/// A value on its way into a chunk, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ValueRef<'a> {
+    Float(f64),
+    Int(&'a IntHistogram),
+    FloatHistogram(&'a FloatHistogram),
+}
+
+/// A chunk that still takes samples.
+#[derive(Debug, Clone)]
+pub(crate) enum OpenChunk {
+    Xor(XorAppender),
+    Histogram(Box<HistogramAppender<i64>>),
+    FloatHistogram(Box<HistogramAppender<f64>>),
+}
+
+impl OpenChunk {
+    /// Opens a chunk with its first sample. `before` is the chunk it follows, from which a histogram chunk learns
+    /// whether its counters were reset.
+    pub(crate) fn starting_with(time: i64, value: ValueRef<'_>, before: Option<&OpenChunk>) -> Self {
+        match value {
+            ValueRef::Float(float) => OpenChunk::Xor(XorAppender::starting_with(time, float)),
+            ValueRef::Int(histogram) => {
+                let before = match before {
+                    Some(OpenChunk::Histogram(chunk)) => Some(&**chunk),
+                    _ => None,
+                };
+                OpenChunk::Histogram(Box::new(HistogramAppender::starting_with(time, histogram, before)))
+            }
+            ValueRef::FloatHistogram(histogram) => {
+                let before = match before {
+                    Some(OpenChunk::FloatHistogram(chunk)) => Some(&**chunk),
+                    _ => None,
+                };
+                OpenChunk::FloatHistogram(Box::new(HistogramAppender::starting_with(time, histogram, before)))
+            }
+        }
+    }
+
+    /// Whether `value` can follow in this chunk: same encoding and, for histograms, same layout and no counter reset.
+    pub(crate) fn takes(&self, value: ValueRef<'_>) -> bool {
+        match (self, value) {
+            (OpenChunk::Xor(_), ValueRef::Float(_)) => true,
+            (OpenChunk::Histogram(chunk), ValueRef::Int(histogram)) => chunk.takes(histogram),
+            (OpenChunk::FloatHistogram(chunk), ValueRef::FloatHistogram(histogram)) => chunk.takes(histogram),
+            _ => false,
+        }
+    }
+
+    /// Appends a sample that the chunk [`OpenChunk::takes`]; another one is left out.
+    pub(crate) fn append(&mut self, time: i64, value: ValueRef<'_>) {
+        match (self, value) {
+            (OpenChunk::Xor(chunk), ValueRef::Float(float)) => chunk.append(time, float),
+            (OpenChunk::Histogram(chunk), ValueRef::Int(histogram)) => chunk.append(time, histogram),
+            (OpenChunk::FloatHistogram(chunk), ValueRef::FloatHistogram(histogram)) => chunk.append(time, histogram),
+            _ => debug_assert!(false, "the caller asks takes() first"),
+        }
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        match self {
+            OpenChunk::Xor(_) => Encoding::Xor,
+            OpenChunk::Histogram(_) => Encoding::Histogram,
+            OpenChunk::FloatHistogram(_) => Encoding::FloatHistogram,
+        }
+    }
+
+    pub(crate) fn count(&self) -> u16 {
+        xor::sample_count(self.bytes())
+    }
+
+    pub(crate) fn last_time(&self) -> i64 {
+        match self {
+            OpenChunk::Xor(chunk) => chunk.last_time(),
+            OpenChunk::Histogram(chunk) => chunk.last_time(),
+            OpenChunk::FloatHistogram(chunk) => chunk.last_time(),
+        }
+    }
+
+    /// Whether `value` is the very value of the last sample.
+    pub(crate) fn last_value_is(&self, value: ValueRef<'_>) -> bool {
+        match (self, value) {
+            (OpenChunk::Xor(chunk), ValueRef::Float(float)) => chunk.last_value().to_bits() == float.to_bits(),
+            (OpenChunk::Histogram(chunk), ValueRef::Int(histogram)) => chunk.last().equals(histogram),
+            (OpenChunk::FloatHistogram(chunk), ValueRef::FloatHistogram(histogram)) => chunk.last().equals(histogram),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            OpenChunk::Xor(chunk) => chunk.bytes(),
+            OpenChunk::Histogram(chunk) => chunk.bytes(),
+            OpenChunk::FloatHistogram(chunk) => chunk.bytes(),
+        }
+    }
+
+    /// The finished chunk.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            OpenChunk::Xor(chunk) => chunk.into_bytes(),
+            OpenChunk::Histogram(chunk) => chunk.into_bytes(),
+            OpenChunk::FloatHistogram(chunk) => chunk.into_bytes(),
+        }
+    }
+}
+
+/// Appends the first `count` samples of a chunk to `columns`.
+///
+/// # Errors
+/// If the bytes are not such a chunk, or its times do not rise above those already in `columns`.
+pub(crate) fn decode(encoding: Encoding, bytes: &[u8], count: usize, columns: &mut Columns) -> Result<(), ChunkError> {
+    let from = columns.len();
+    match encoding {
+        Encoding::Xor => xor::decode(bytes, count, &mut columns.timestamps, &mut columns.values)?,
+        Encoding::Histogram => decode_histograms::<i64>(bytes, count, columns)?,
+        Encoding::FloatHistogram => decode_histograms::<f64>(bytes, count, columns)?,
+    }
+    let checked = &columns.timestamps[from.saturating_sub(1)..];
+    if checked.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return Err(ChunkError::Order);
+    }
+    Ok(())
+}
+
+fn decode_histograms<B: BucketNumber + histogram::BucketCode>(
+    bytes: &[u8],
+    count: usize,
+    columns: &mut Columns,
+) -> Result<(), ChunkError> {
+    histogram::decode::<B>(bytes, count, |time, histogram| columns.push_histogram(time, histogram.to_float().into()))
+}

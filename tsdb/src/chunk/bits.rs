@@ -1,0 +1,213 @@
+//! Reading and writing streams of bits, most significant first.
+
+use crate::codec::Truncated;
+
+/// Appends bits to a byte vector that grows in small steps: an open chunk is a series' largest part in memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BitWriter {
+    bytes: Vec<u8>,
+    /// Bits of the last byte not yet written: `0 <= free < 8`.
+    free: u8,
+}
+
+/// The vector grows by this many bytes at a time.
+const GROWTH_BYTES: usize = 32;
+
+impl BitWriter {
+    /// Continues after `bytes`, of which every bit is written.
+    pub(crate) fn after(bytes: Vec<u8>) -> Self {
+        Self { bytes, free: 0 }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Appends the low `count` bits of `value`, `count <= 64`.
+    #[inline]
+    pub(crate) fn write(&mut self, value: u64, count: u32) {
+        debug_assert!(count <= 64, "a word has 64 bits");
+        if self.bytes.capacity() - self.bytes.len() < 9 {
+            self.bytes.reserve_exact(GROWTH_BYTES);
+        }
+        if count == 0 {
+            return;
+        }
+        // The value's bits at the top of the word.
+        let mut word = value << (64 - count);
+        let mut left = count;
+        if self.free > 0 {
+            let free = u32::from(self.free);
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= (word >> (64 - free)) as u8;
+            }
+            if left < free {
+                self.free -= left as u8;
+                return;
+            }
+            word <<= free;
+            left -= free;
+        }
+        let whole = left.div_ceil(8) as usize;
+        self.bytes.extend_from_slice(&word.to_be_bytes()[..whole]);
+        self.free = (whole as u32 * 8 - left) as u8;
+    }
+
+    /// Appends one bit.
+    #[inline]
+    pub(crate) fn write_bit(&mut self, bit: bool) {
+        self.write(u64::from(bit), 1);
+    }
+}
+
+/// Takes bits off the front of a slice.
+///
+/// Reading past the end yields zeros; [`BitReader::check`] tells. So a loop checks once per sample, not once per bit.
+#[derive(Debug, Clone)]
+pub(crate) struct BitReader<'a> {
+    bytes: &'a [u8],
+    /// First byte not wholly in `word`.
+    at: usize,
+    /// The next bits, most significant first; bits below the valid ones are zero or those that follow.
+    word: u64,
+    /// How many bits of `word` may be taken; negative once more were taken than there were.
+    valid: i32,
+}
+
+impl<'a> BitReader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, word: 0, valid: 0 }
+    }
+
+    /// Tops the word up to at least 56 bits, or to what is left.
+    #[inline(always)]
+    pub(crate) fn refill(&mut self) {
+        if self.valid < 0 {
+            return;
+        }
+        if let Some(next) = self.bytes.get(self.at..self.at + 8) {
+            let next = u64::from_be_bytes([next[0], next[1], next[2], next[3], next[4], next[5], next[6], next[7]]);
+            self.word |= next >> self.valid;
+            self.at += ((63 - self.valid) >> 3) as usize;
+            self.valid |= 56;
+        } else {
+            self.refill_tail();
+        }
+    }
+
+    #[cold]
+    fn refill_tail(&mut self) {
+        while self.valid <= 56 && self.at < self.bytes.len() {
+            // Bits below the valid ones may already hold this byte's first bits: OR-ing the same bits again is harmless.
+            self.word |= u64::from(self.bytes[self.at]) << (56 - self.valid);
+            self.at += 1;
+            self.valid += 8;
+        }
+    }
+
+    /// The next bits at the top of a word, without taking them.
+    #[inline(always)]
+    pub(crate) fn peek(&self) -> u64 {
+        self.word
+    }
+
+    /// Drops `count <= 56` bits that were peeked at.
+    #[inline(always)]
+    pub(crate) fn skip(&mut self, count: u32) {
+        self.word <<= count;
+        self.valid -= count as i32;
+    }
+
+    /// Takes `1 <= count <= 56` bits that a [`BitReader::refill`] provided.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, count: u32) -> u64 {
+        let value = self.word >> (64 - count);
+        self.skip(count);
+        value
+    }
+
+    /// Takes `count <= 64` bits, refilling as need be.
+    #[inline]
+    pub(crate) fn read(&mut self, count: u32) -> u64 {
+        if count == 0 {
+            return 0;
+        }
+        self.refill();
+        if count <= 56 {
+            return self.take(count);
+        }
+        let high = self.take(32);
+        self.refill();
+        let low = self.take(count - 32);
+        (high << (count - 32)) | low
+    }
+
+    /// Takes an unsigned LEB128 number, which need not start at a byte's edge.
+    pub(crate) fn read_uvarint(&mut self) -> Result<u64, Truncated> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.read(8);
+            value |= (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return self.check().map(|()| value);
+            }
+        }
+        Err(Truncated)
+    }
+
+    /// Takes a zigzag LEB128 number.
+    pub(crate) fn read_varint(&mut self) -> Result<i64, Truncated> {
+        let zigzag = self.read_uvarint()?;
+        Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+    }
+
+    /// Whether all bits taken so far were there.
+    #[inline(always)]
+    pub(crate) fn check(&self) -> Result<(), Truncated> {
+        if self.valid < 0 { Err(Truncated) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told() {
+        let mut reader = BitReader::new(&[0b1010_0000]);
+        assert_eq!(reader.read(3), 0b101);
+        assert_eq!(reader.check(), Ok(()));
+        assert_eq!(reader.read(6), 0);
+        assert_eq!(reader.check(), Err(Truncated));
+        reader.read(64);
+        assert_eq!(reader.check(), Err(Truncated), "and stays told");
+    }
+
+    proptest! {
+        #[test]
+        fn bits_come_back(pieces in proptest::collection::vec((any::<u64>(), 0u32..=64), 0..200)) {
+            let mut writer = BitWriter::default();
+            for (value, count) in &pieces {
+                writer.write(*value, *count);
+            }
+            let total: u32 = pieces.iter().map(|(_, count)| count).sum();
+            prop_assert_eq!(writer.bytes().len(), total.div_ceil(8) as usize);
+            let mut reader = BitReader::new(writer.bytes());
+            for (value, count) in &pieces {
+                let expected = if *count == 0 { 0 } else { value << (64 - count) >> (64 - count) };
+                prop_assert_eq!(reader.read(*count), expected);
+            }
+            prop_assert_eq!(reader.check(), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Settings of the database, with Prometheus' defaults.
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// When the write-ahead log is made durable with fsync. A killed process loses nothing either way; this is about the
+/// machine losing power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before each commit returns; commits that wait share one sync.
+    Always,
+    /// Once in that time, and at each segment's end.
+    Every(Duration),
+    /// At each segment's end, as Prometheus does.
+    Segment,
+}
+
+/// How records of the write-ahead log are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// With snappy.
+    #[default]
+    Snappy,
+}
+
+/// Whether the data directory is guarded by its lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LockFile {
+    /// A second process on the same directory is refused.
+    #[default]
+    Lock,
+    /// No lock file (`--storage.tsdb.no-lockfile`): the operator sees to it.
+    None,
+}
+
+/// Settings of a database.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Width of the smallest block and unit of the head's chunk boundaries.
+    pub block_range_ms: i64,
+    /// How long samples are kept; `None` for ever.
+    pub retention_ms: Option<i64>,
+    /// The most series in the head; more are refused with a limit error. Ids are 26 bits wide.
+    pub series_max: u64,
+    /// Size of the write-ahead log's segments; a multiple of 32 KiB.
+    pub wal_segment_bytes: u64,
+    /// How its records are compressed.
+    pub wal_compression: Compression,
+    /// When it is made durable.
+    pub fsync: Fsync,
+    /// Size of the files in `chunks_head`.
+    pub mapped_file_bytes: u32,
+    /// Samples after which a chunk is full.
+    pub samples_per_chunk: u16,
+    /// Whether the directory is locked.
+    pub lock_file: LockFile,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            block_range_ms: 2 * 60 * 60 * 1000,
+            retention_ms: Some(15 * 24 * 60 * 60 * 1000),
+            series_max: 50_000_000,
+            wal_segment_bytes: 128 * 1024 * 1024,
+            wal_compression: Compression::Snappy,
+            fsync: Fsync::Every(Duration::from_secs(1)),
+            mapped_file_bytes: 128 * 1024 * 1024,
+            samples_per_chunk: 120,
+            lock_file: LockFile::Lock,
+        }
+    }
+}
+
+impl Config {
+    /// Checks each setting against its range.
+    ///
+    /// # Errors
+    /// The first that is out of it.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let page = crate::wal::segment::PAGE_BYTES as u64;
+        let broken = |name, reason| Err(Error::Setting { name, reason });
+        if self.block_range_ms <= 0 {
+            return broken("block_range_ms", "must be positive");
+        }
+        if self.retention_ms.is_some_and(|retention| retention <= 0) {
+            return broken("retention_ms", "must be positive");
+        }
+        if self.series_max > crate::head::slab::SLOTS_MAX as u64 {
+            return broken("series_max", "must not exceed 2^26");
+        }
+        if self.wal_segment_bytes < 2 * page || self.wal_segment_bytes % page != 0 {
+            return broken("wal_segment_bytes", "must be a multiple of 32 KiB, and at least two of them");
+        }
+        if self.mapped_file_bytes < 64 * 1024 {
+            return broken("mapped_file_bytes", "must be at least 64 KiB");
+        }
+        if !(8..=1000).contains(&self.samples_per_chunk) {
+            return broken("samples_per_chunk", "must be between 8 and 1000");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,308 @@
+//! The database: opening a data directory, handing out appenders and queriers, and its upkeep.
+//!
+//! It reads no clock and starts no thread: the owner calls [`Db::maintain`] and [`Db::sync_if_due`] with the time, on a
+//! thread that may block.
+
+mod open;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use model::matcher::Matcher;
+use model::sample::Timestamp;
+use model::storage::{Appendable, Appender, Querier, Queryable, StorageError};
+use parking_lot::Mutex;
+
+use crate::config::Config;
+use crate::error::{Error, io_error};
+use crate::fs::{self, FileSystem};
+use crate::head::Head;
+use crate::head::appender::HeadAppender;
+use crate::head::replay::ReplayReport;
+use crate::head::statistics::{HeadStatistics, TopLists};
+use crate::lock::DirectoryLock;
+use crate::metrics::Instruments;
+use crate::query::HeadQuerier;
+use crate::refusal::ClosedAppender;
+use crate::wal::Wal;
+use crate::wal::checkpoint::{self, Keep};
+use crate::wal::record::{Tombstone, encode_tombstones};
+
+/// A time series database on a data directory of Prometheus' layout. Share it behind an `Arc`.
+#[derive(Debug)]
+pub struct Db {
+    directory: PathBuf,
+    config: Config,
+    fs: Arc<dyn FileSystem>,
+    head: Arc<Head>,
+    wal: Wal,
+    report: ReplayReport,
+    upkeep: Mutex<Upkeep>,
+    is_closed: AtomicBool,
+    /// Let go of last.
+    lock: Mutex<Option<DirectoryLock>>,
+    instruments: Arc<Instruments>,
+}
+
+/// What [`Db::maintain`] remembers between its turns.
+#[derive(Debug, Default)]
+struct Upkeep {
+    /// A truncation that waits for the readers that began before it was announced.
+    pending: Option<PendingTruncation>,
+    last_reclaim: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PendingTruncation {
+    min_time: i64,
+    last_reader: u64,
+}
+
+/// What the write-ahead log holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalStatus {
+    /// The segment appended to.
+    pub segment_current: u32,
+    /// Bytes of all segments and checkpoints.
+    pub bytes: u64,
+}
+
+/// Bytes on disk by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskUsage {
+    /// Of the write-ahead log and its checkpoints.
+    pub wal: u64,
+    /// Of the mapped chunks of the head.
+    pub mapped_chunks: u64,
+}
+
+impl Db {
+    /// Settings it was opened with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The data directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the replay at the start met.
+    pub fn replay_report(&self) -> &ReplayReport {
+        &self.report
+    }
+
+    /// Counters and gauges.
+    pub fn instruments(&self) -> &Arc<Instruments> {
+        &self.instruments
+    }
+
+    /// Counts of the head.
+    pub fn head_statistics(&self) -> HeadStatistics {
+        self.head.statistics()
+    }
+
+    /// The `limit` largest of each kind, for `status/tsdb`.
+    pub fn top_lists(&self, limit: usize) -> TopLists {
+        self.head.top_lists(limit)
+    }
+
+    /// Bytes of the symbol table.
+    pub fn symbol_table_bytes(&self) -> u64 {
+        self.head.symbols.read().bytes()
+    }
+
+    /// What the write-ahead log holds.
+    ///
+    /// # Errors
+    /// If its directory cannot be read.
+    pub fn wal_status(&self) -> Result<WalStatus, Error> {
+        let bytes = self.wal_bytes()?;
+        Ok(WalStatus { segment_current: self.wal.current_segment(), bytes })
+    }
+
+    /// Bytes on disk by kind.
+    ///
+    /// # Errors
+    /// If a directory cannot be read.
+    pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
+        Ok(DiskUsage { wal: self.wal_bytes()?, mapped_chunks: self.head.mapped.bytes() })
+    }
+
+    fn wal_bytes(&self) -> Result<u64, Error> {
+        let directory = self.wal.directory();
+        Ok(fs::bytes_below(directory).map_err(|error| io_error(directory, error))?)
+    }
+
+    /// Whether appends are taken: not closed, and the log not refusing writes.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check_writable(&self) -> Result<(), StorageError> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(StorageError::NotReady);
+        }
+        self.wal.check()
+    }
+
+    /// Makes the log durable if the policy's time has come. Cheap; meant to be called several times a second.
+    ///
+    /// # Errors
+    /// If the sync fails; appends are refused from then on until [`Db::maintain`] has recovered the log.
+    pub fn sync_if_due(&self, now: Timestamp) -> Result<(), Error> {
+        Ok(self.wal.sync_if_due(now)?)
+    }
+
+    /// Marks the samples of `matchers` in the closed range `[min_time, max_time]` as deleted. Returns how many series
+    /// had any in that range.
+    ///
+    /// # Errors
+    /// If the log cannot be written; nothing is deleted then.
+    pub fn delete_series(
+        &self,
+        min_time: Timestamp,
+        max_time: Timestamp,
+        matchers: &[Matcher],
+    ) -> Result<usize, Error> {
+        self.check_writable()?;
+        let tombstones = self.head.tombstones_for(min_time.0, max_time.0, matchers);
+        if tombstones.is_empty() {
+            return Ok(0);
+        }
+        let mut record = Vec::new();
+        let stones: Vec<Tombstone> = tombstones.iter().map(|(_, stone)| *stone).collect();
+        encode_tombstones(&stones, &mut record);
+        self.wal.append_record(&record)?;
+        self.head.enter_tombstones(&tombstones);
+        Ok(tombstones.len())
+    }
+
+    /// Upkeep, meant to be called every few seconds to a minute: syncs if due, brings a log that refuses writes back,
+    /// maps full chunks, and forgets what is older than the retention.
+    ///
+    /// # Errors
+    /// The first thing that failed; the rest was still tried, and all of it is tried again next time.
+    pub fn maintain(&self, now: Timestamp) -> Result<(), Error> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut upkeep = self.upkeep.lock();
+        let recovered = self.wal.recover();
+        let synced = self.wal.sync_if_due(now);
+        let mapped = self.head.map_full_chunks();
+        let retained = self.retain(&mut upkeep, now);
+        self.head.bury();
+        recovered.and(synced).and(mapped).and(retained).map_err(Error::from)
+    }
+
+    /// Forgets samples older than the retention, once for every block range that has passed.
+    fn retain(&self, upkeep: &mut Upkeep, now: Timestamp) -> Result<(), StorageError> {
+        if let Some(pending) = upkeep.pending {
+            return self.finish_truncation(upkeep, pending);
+        }
+        let range_ms = self.config.block_range_ms;
+        let limit = self.config.retention_ms.map(|retention| now.0.saturating_sub(retention));
+        let is_due = upkeep.last_reclaim.is_none_or(|last| now - last >= range_ms / 4 || now < last);
+        if !is_due {
+            return Ok(());
+        }
+        upkeep.last_reclaim = Some(now);
+        // Whole ranges only, so that chunks go whole.
+        let min_time = limit.map_or(i64::MIN, |limit| limit.div_euclid(range_ms).saturating_mul(range_ms));
+        self.head.times.raise_min_valid(min_time);
+        let pending = PendingTruncation { min_time, last_reader: self.head.isolation.last_reader() };
+        upkeep.pending = Some(pending);
+        self.finish_truncation(upkeep, pending)
+    }
+
+    fn finish_truncation(&self, upkeep: &mut Upkeep, pending: PendingTruncation) -> Result<(), StorageError> {
+        if self.head.isolation.has_reader_through(pending.last_reader) {
+            return Ok(());
+        }
+        upkeep.pending = None;
+        let truncated = self.head.truncate(pending.min_time);
+        if truncated.is_err() {
+            self.instruments.head_truncations_failed.add(1);
+        }
+        let truncated = truncated?;
+        self.instruments.head_truncations.add(1);
+        if truncated.chunks + truncated.series == 0 {
+            return Ok(());
+        }
+        self.truncate_wal(pending.min_time)
+    }
+
+    /// Replaces the lower two thirds of the segments by a checkpoint, as Prometheus does: most of what they hold is old.
+    fn truncate_wal(&self, min_time: i64) -> Result<(), StorageError> {
+        let current = self.wal.next_segment()?;
+        let segments = crate::wal::segment::list(self.wal.directory())?;
+        let Some(first) = segments.first().map(|file| file.segment) else {
+            return Ok(());
+        };
+        let through = first + current.saturating_sub(1).saturating_sub(first) * 2 / 3;
+        if through <= first {
+            return Ok(());
+        }
+        let living = self.head.living_refs();
+        let keep = Keep {
+            series: &|wal_ref| living.contains(&wal_ref),
+            min_time,
+            compression: self.config.wal_compression,
+            segment_bytes: self.config.wal_segment_bytes,
+        };
+        self.instruments.wal.truncations.add(1);
+        match checkpoint::create(&*self.fs, self.wal.directory(), through, &keep) {
+            Ok(_) => {
+                self.instruments.wal.checkpoints.add(1);
+                Ok(())
+            }
+            Err(error) => {
+                self.instruments.wal.checkpoints_failed.add(1);
+                self.instruments.wal.truncations_failed.add(1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes everything durable and unlocks the directory. Appends are refused from then on; reads go on.
+    ///
+    /// # Errors
+    /// If something could not be made durable; the directory is unlocked all the same.
+    pub fn close(&self) -> Result<(), Error> {
+        if self.is_closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let _upkeep = self.upkeep.lock();
+        let mapped = self.head.map_full_chunks();
+        let synced = self.wal.sync();
+        let mapped_synced = self.head.mapped.sync();
+        *self.lock.lock() = None;
+        Ok(mapped.and(synced).and(mapped_synced)?)
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        // An owner that wants to know calls `close` itself.
+        let _unheard = self.close();
+    }
+}
+
+impl Appendable for Db {
+    fn appender(&self) -> Box<dyn Appender + '_> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Box::new(ClosedAppender);
+        }
+        Box::new(HeadAppender::new(&self.head, &self.wal))
+    }
+}
+
+impl Queryable for Db {
+    fn querier(&self, min_time: Timestamp, max_time: Timestamp) -> Result<Box<dyn Querier>, StorageError> {
+        Ok(Box::new(HeadQuerier::new(&self.head, min_time, max_time)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Opening a data directory: lock, clean up, map, replay, begin a new segment.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use model::storage::StorageError;
+use parking_lot::Mutex;
+
+use super::{Db, Upkeep};
+use crate::config::{Config, LockFile};
+use crate::error::{Error, corrupt, io_error};
+use crate::fs::{Disk, FileSystem};
+use crate::head::mapped_chunks::MappedChunks;
+use crate::head::replay::Replay;
+use crate::head::series::ChunkLimits;
+use crate::head::{Head, HeadLimits};
+use crate::lock::DirectoryLock;
+use crate::metrics::Instruments;
+use crate::mmap::Map;
+use crate::wal::reader::{Damage, RecordReader};
+use crate::wal::record::decode;
+use crate::wal::{Wal, checkpoint, repair, segment};
+
+impl Db {
+    /// Opens the data directory, making it if need be, and replays its log.
+    ///
+    /// # Errors
+    /// If the directory is locked by another process, a setting is out of range, or the disk fails. Damage to the log is
+    /// no error: it is set aside and told in [`Db::replay_report`].
+    pub fn open(directory: &Path, config: Config) -> Result<Self, Error> {
+        Self::open_on(Arc::new(Disk), directory, config)
+    }
+
+    /// As [`Db::open`], on another file system.
+    pub(crate) fn open_on(fs: Arc<dyn FileSystem>, directory: &Path, config: Config) -> Result<Self, Error> {
+        config.validate()?;
+        fs.create_directory(directory).map_err(|error| io_error(directory, error))?;
+        let lock = match config.lock_file {
+            LockFile::Lock => Some(DirectoryLock::acquire(directory)?),
+            LockFile::None => None,
+        };
+        let instruments = Arc::new(Instruments::default());
+        instruments.clean_start.set(i64::from(lock.as_ref().is_none_or(|lock| lock.was_clean)));
+        let wal_directory = directory.join("wal");
+        fs.create_directory(&wal_directory).map_err(|error| io_error(&wal_directory, error))?;
+        checkpoint::clean(&*fs, &wal_directory)?;
+        let (mapped, found) =
+            MappedChunks::open(Arc::clone(&fs), &directory.join("chunks_head"), config.mapped_file_bytes)?;
+        let chunks = ChunkLimits { range_ms: config.block_range_ms, samples: config.samples_per_chunk };
+        let limits = HeadLimits { chunks, series_max: config.series_max };
+        let head = Head::new(limits, mapped, Arc::clone(&instruments));
+        let mut replay = Replay::new(&head, found);
+        let next_segment = replay_log(&*fs, &wal_directory, &mut replay, &instruments)?;
+        let report = replay.finish()?;
+        let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            config,
+            fs,
+            head: Arc::new(head),
+            wal,
+            report,
+            upkeep: Mutex::new(Upkeep::default()),
+            is_closed: AtomicBool::new(false),
+            lock: Mutex::new(lock),
+            instruments,
+        })
+    }
+}
+
+/// Replays the last checkpoint and the segments after it, and returns the number of the next segment.
+fn replay_log(
+    fs: &dyn FileSystem,
+    wal: &Path,
+    replay: &mut Replay<'_>,
+    instruments: &Instruments,
+) -> Result<u32, StorageError> {
+    let mut next = 0;
+    if let Some(last) = checkpoint::list(wal)?.pop() {
+        for file in segment::list(&last.directory)? {
+            replay_segment(fs, &last.directory, file.segment, replay, instruments)?;
+        }
+        next = last.through + 1;
+    }
+    for file in segment::list(wal)? {
+        if file.segment < next {
+            // Left behind when a truncation was interrupted; the checkpoint stands for it.
+            continue;
+        }
+        replay_segment(fs, wal, file.segment, replay, instruments)?;
+        next = file.segment + 1;
+    }
+    Ok(next)
+}
+
+/// Replays one segment. Damage costs what stands behind it in the segment: that is set aside and told.
+fn replay_segment(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    number: u32,
+    replay: &mut Replay<'_>,
+    instruments: &Instruments,
+) -> Result<(), StorageError> {
+    let path = segment::path_of(directory, number);
+    let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
+    let mut reader = RecordReader::new(map.bytes());
+    replay.report.segments += 1;
+    loop {
+        match reader.advance() {
+            Ok(Some(record)) => {
+                if decode(record, replay).is_err() {
+                    replay.report.records_broken += 1;
+                }
+                replay.check()?;
+            }
+            Ok(None) => return Ok(()),
+            Err(Damage { offset, reason, is_unsupported: true, .. }) => return Err(corrupt(&path, offset, reason)),
+            Err(Damage { good_bytes, offset, reason, .. }) => {
+                instruments.wal.corruptions.add(1);
+                replay.report.damage.push(corrupt(&path, offset, reason));
+                return repair::set_aside(fs, directory, number, good_bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The head: all series that take samples, with their recent chunks.
+//!
+//! Lock order: stripe of the index, symbols, postings, cell. A cell's lock is a leaf. Readers take a [`Snapshot`] first
+//! and the postings after, so that every series of a commit they see is found. Removing a series unlinks it at once but
+//! keeps its slot until the readers that began before are over.
+//!
+//! [`Snapshot`]: isolation::Snapshot
+
+pub(crate) mod appender;
+pub(crate) mod index;
+pub(crate) mod isolation;
+pub(crate) mod mapped_chunks;
+pub(crate) mod reader;
+pub(crate) mod replay;
+pub(crate) mod select;
+pub(crate) mod series;
+pub(crate) mod slab;
+pub(crate) mod statistics;
+pub(crate) mod symbols;
+pub(crate) mod tombstones;
+pub(crate) mod truncate;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use model::labels::Labels;
+use model::storage::{AppendError, SeriesRef, StorageError};
+use parking_lot::{Mutex, RwLock};
+
+use crate::metrics::Instruments;
+use crate::postings::Postings;
+use crate::wal::record::{WAL_REF_MAX, WalRef};
+use appender::Buffers;
+use index::{SeriesIndex, find_in, insert_in};
+use isolation::Isolation;
+use mapped_chunks::MappedChunks;
+use series::{ChunkLimits, FullChunk, Series};
+use slab::{Slab, Slot};
+use symbols::Symbols;
+use tombstones::Tombstones;
+use truncate::Graveyard;
+
+/// Times of the head, read by every appender.
+#[derive(Debug)]
+pub(crate) struct Times {
+    /// First sample; `i64::MAX` if there is none.
+    min: AtomicI64,
+    /// Last sample; `i64::MIN` if there is none.
+    max: AtomicI64,
+    /// Samples before it are in blocks or gone: the head takes and shows none.
+    min_valid: AtomicI64,
+}
+
+impl Times {
+    fn new() -> Self {
+        let (min, max) = (AtomicI64::new(i64::MAX), AtomicI64::new(i64::MIN));
+        Self { min, max, min_valid: AtomicI64::new(i64::MIN) }
+    }
+
+    /// First sample, or `i64::MAX`.
+    pub(crate) fn min(&self) -> i64 {
+        self.min.load(Ordering::Acquire)
+    }
+
+    /// Last sample, or `i64::MIN`.
+    pub(crate) fn max(&self) -> i64 {
+        self.max.load(Ordering::Acquire)
+    }
+
+    /// The earliest time the head shows.
+    pub(crate) fn min_valid(&self) -> i64 {
+        self.min_valid.load(Ordering::Acquire)
+    }
+
+    fn extend(&self, min: i64, max: i64) {
+        self.min.fetch_min(min, Ordering::AcqRel);
+        self.max.fetch_max(max, Ordering::AcqRel);
+    }
+}
+
+/// What the head may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadLimits {
+    pub(crate) chunks: ChunkLimits,
+    pub(crate) series_max: u64,
+}
+
+/// The head.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) slab: Slab,
+    index: SeriesIndex,
+    pub(crate) symbols: RwLock<Symbols>,
+    pub(crate) postings: RwLock<Postings>,
+    pub(crate) isolation: Arc<Isolation>,
+    pub(crate) mapped: MappedChunks,
+    pub(crate) tombstones: RwLock<Tombstones>,
+    pub(crate) times: Times,
+    limits: HeadLimits,
+    /// The last number given to a series.
+    last_ref: AtomicU64,
+    work: Work,
+    pub(crate) instruments: Arc<Instruments>,
+}
+
+/// What waits to be done, and buffers to do it with.
+#[derive(Debug, Default)]
+struct Work {
+    /// Series with full chunks that wait to be mapped.
+    to_map: Mutex<Vec<Slot>>,
+    /// Held while chunks are mapped.
+    mapping: Mutex<()>,
+    graveyard: Mutex<Graveyard>,
+    /// Numbers under which the log knows a series beside its own: it was removed and made again. A checkpoint must keep
+    /// what stands under them.
+    aliases: Mutex<Vec<(WalRef, SeriesId)>>,
+    /// Buffers of appenders that are done.
+    buffers: Mutex<Vec<Box<Buffers>>>,
+}
+
+/// A series by slot and number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeriesId {
+    pub(crate) slot: Slot,
+    pub(crate) wal_ref: WalRef,
+}
+
+impl SeriesId {
+    /// The ref callers hold: the slot, and the low half of the number to tell a slot's series from those before it.
+    pub(crate) fn series_ref(self) -> SeriesRef {
+        SeriesRef((self.wal_ref & 0xffff_ffff) << 32 | u64::from(self.slot))
+    }
+}
+
+/// Slot and generation of a ref.
+pub(crate) fn split_ref(series: SeriesRef) -> (Slot, u32) {
+    (series.0 as u32, (series.0 >> 32) as u32)
+}
+
+impl Head {
+    pub(crate) fn new(limits: HeadLimits, mapped: MappedChunks, instruments: Arc<Instruments>) -> Self {
+        Self {
+            slab: Slab::new(),
+            index: SeriesIndex::new(),
+            symbols: RwLock::default(),
+            postings: RwLock::default(),
+            isolation: Arc::default(),
+            mapped,
+            tombstones: RwLock::default(),
+            times: Times::new(),
+            limits,
+            last_ref: AtomicU64::new(0),
+            work: Work::default(),
+            instruments,
+        }
+    }
+
+    /// The series with these labels, if there is one.
+    fn find(&self, labels: &Labels, hash: u64) -> Option<SeriesId> {
+        let slot = self.index.find(hash, |slot| self.has_labels(slot, labels, &self.symbols.read()))?;
+        self.id_at(slot)
+    }
+
+    fn id_at(&self, slot: Slot) -> Option<SeriesId> {
+        let wal_ref = self.slab.cell(slot)?.lock().wal_ref;
+        (wal_ref != 0).then_some(SeriesId { slot, wal_ref })
+    }
+
+    fn has_labels(&self, slot: Slot, labels: &Labels, symbols: &Symbols) -> bool {
+        let Some(cell) = self.slab.cell(slot) else {
+            return false;
+        };
+        let series = cell.lock();
+        let mut pairs = series.symbols.chunks_exact(2);
+        let mut same = labels.iter_bytes().all(|(name, value)| {
+            pairs.next().is_some_and(|pair| {
+                symbols.text(pair[0]).as_bytes() == name && symbols.text(pair[1]).as_bytes() == value
+            })
+        });
+        same &= pairs.next().is_none();
+        same
+    }
+
+    /// The series with these labels, made if there is none; whether it was made. `wal_ref` is its number if it comes from
+    /// the log, else it gets a new one.
+    pub(crate) fn find_or_create(
+        &self,
+        labels: &Labels,
+        wal_ref: Option<WalRef>,
+    ) -> Result<(SeriesId, bool), AppendError> {
+        let hash = labels.hash64();
+        if let Some(found) = self.find(labels, hash) {
+            return Ok((found, false));
+        }
+        let mut stripe = self.index.lock(hash);
+        let found = find_in(&stripe, hash, |slot| self.has_labels(slot, labels, &self.symbols.read()));
+        if let Some(id) = found.and_then(|slot| self.id_at(slot)) {
+            return Ok((id, false));
+        }
+        let id = self.create(labels, wal_ref)?;
+        insert_in(&mut stripe, hash, id.slot);
+        Ok((id, true))
+    }
+
+    fn create(&self, labels: &Labels, wal_ref: Option<WalRef>) -> Result<SeriesId, AppendError> {
+        let limit = |name, max| AppendError::Limit { name, max };
+        let series_max = self.limits.series_max;
+        if self.instruments.head.series.value() >= series_max as i64 {
+            return Err(limit("series_max", series_max));
+        }
+        let wal_ref = match wal_ref {
+            Some(given) => given,
+            None => self.last_ref.fetch_add(1, Ordering::Relaxed) + 1,
+        };
+        if wal_ref > WAL_REF_MAX {
+            return Err(limit("series_ref_max", WAL_REF_MAX));
+        }
+        let slot = self.slab.take().ok_or_else(|| limit("slots_max", slab::SLOTS_MAX as u64))?;
+        let symbols: Box<[_]> = {
+            let mut table = self.symbols.write();
+            labels.iter().flat_map(|(name, value)| [table.intern(name), table.intern(value)]).collect()
+        };
+        if let Some(cell) = self.slab.cell(slot) {
+            *cell.lock() = Series::new(wal_ref, symbols.clone());
+        }
+        self.postings.write().insert(slot, &symbols);
+        self.instruments.head.series_created.add(1);
+        self.instruments.head.series.add(1);
+        Ok(SeriesId { slot, wal_ref })
+    }
+
+    /// Takes care that no new series gets a number of the log, and remembers it if it is not the series' first one.
+    fn note_ref(&self, wal_ref: WalRef, id: SeriesId) {
+        self.last_ref.fetch_max(wal_ref, Ordering::Relaxed);
+        if wal_ref != id.wal_ref {
+            self.work.aliases.lock().push((wal_ref, id));
+        }
+    }
+
+    /// The labels of the series at `slot`; none if the slot is empty.
+    pub(crate) fn labels_at(&self, slot: Slot) -> Labels {
+        // The symbols are locked before the cell, so that none of them is released in between.
+        let table = self.symbols.read();
+        let Some(cell) = self.slab.cell(slot) else {
+            return Labels::empty();
+        };
+        let symbols = cell.lock().symbols.clone();
+        Labels::from_sorted(symbols.chunks_exact(2).map(|pair| (table.text(pair[0]), table.text(pair[1]))))
+    }
+
+    /// Notes series whose chunks are full, to be mapped by [`Head::map_full_chunks`].
+    fn note_full(&self, slots: impl IntoIterator<Item = Slot>) {
+        self.work.to_map.lock().extend(slots);
+    }
+
+    /// Moves full chunks from the heap to mapped files. What fails stays on the heap and is tried again next time.
+    pub(crate) fn map_full_chunks(&self) -> Result<(), StorageError> {
+        let mut slots = std::mem::take(&mut *self.work.to_map.lock());
+        if slots.is_empty() {
+            return Ok(());
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        let result = self.map_chunks_of(&slots);
+        if result.is_err() {
+            self.note_full(slots);
+        }
+        result
+    }
+
+    fn map_chunks_of(&self, slots: &[Slot]) -> Result<(), StorageError> {
+        // One thread at a time, so that a series' chunks are taken and entered in order.
+        let _mapping = self.work.mapping.lock();
+        let mut places: Vec<(Slot, usize)> = Vec::with_capacity(slots.len());
+        let mut chunks: Vec<(WalRef, FullChunk)> = Vec::with_capacity(slots.len());
+        for &slot in slots {
+            let Some(cell) = self.slab.cell(slot) else {
+                continue;
+            };
+            let series = cell.lock();
+            if let Some(full) = &series.full {
+                places.push((slot, full.len()));
+                chunks.extend(full.iter().map(|chunk| (series.wal_ref, chunk.clone())));
+            }
+        }
+        let mapped = self.mapped.write(&chunks)?;
+        let mut mapped = mapped.into_iter();
+        for (slot, count) in places {
+            let Some(cell) = self.slab.cell(slot) else {
+                continue;
+            };
+            let mut series = cell.lock();
+            series.mapped.reserve_exact(count);
+            series.mapped.extend(mapped.by_ref().take(count));
+            if let Some(full) = &mut series.full {
+                full.drain(..count);
+            }
+            if series.full.as_ref().is_some_and(|full| full.is_empty()) {
+                series.full = None;
+            }
+        }
+        Ok(())
+    }
+}

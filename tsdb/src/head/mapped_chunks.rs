@@ -1,0 +1,320 @@
+//! `chunks_head`: full chunks of the head in memory-mapped files. Layout: `docs/formats/chunk.md`.
+//!
+//! The files only save replay and heap: every sample in them is in the write-ahead log too, until the log is truncated
+//! together with them. So they are not synced, and a damaged part costs nothing but time at the start.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::storage::StorageError;
+use parking_lot::{Mutex, RwLock};
+
+use super::series::FullChunk;
+use crate::chunk::{Encoding, OUT_OF_ORDER_BIT, xor};
+use crate::codec::{Decoder, crc32c, put_text};
+use crate::error::{corrupt, io_error};
+use crate::fs::{self, FileSystem, WriteFile};
+use crate::mmap::Map;
+use crate::wal::record::WalRef;
+
+const MAGIC: u32 = 0x0130_BC91;
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 8;
+/// Series, first and last time, encoding, and the shortest length.
+const CHUNK_HEADER_BYTES_MIN: usize = 8 + 8 + 8 + 1 + 1;
+
+/// Where a chunk of the head is mapped. Small: there are several in every series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MappedChunk {
+    pub(crate) max_time: i64,
+    pub(crate) file: u32,
+    pub(crate) offset: u32,
+    /// Last time minus first.
+    span_ms: u32,
+    pub(crate) count: u16,
+    pub(crate) encoding: Encoding,
+}
+
+impl MappedChunk {
+    pub(crate) fn min_time(&self) -> i64 {
+        self.max_time - i64::from(self.span_ms)
+    }
+}
+
+/// The mapped files, and the end of the last one for appending.
+#[derive(Debug)]
+pub(crate) struct MappedChunks {
+    fs: Arc<dyn FileSystem>,
+    directory: PathBuf,
+    file_bytes: u32,
+    files: RwLock<BTreeMap<u32, MappedFile>>,
+    writer: Mutex<Option<MapWriter>>,
+}
+
+#[derive(Debug)]
+struct MappedFile {
+    map: Arc<Map>,
+    /// Last time of all its chunks.
+    max_time: i64,
+}
+
+#[derive(Debug)]
+struct MapWriter {
+    number: u32,
+    file: Arc<dyn WriteFile>,
+    bytes: usize,
+}
+
+/// What [`MappedChunks::open`] found: chunks by series in order of the files, and damage.
+#[derive(Debug, Default)]
+pub(crate) struct FoundChunks {
+    pub(crate) by_series: hashbrown::HashMap<WalRef, Vec<MappedChunk>, foldhash::fast::RandomState>,
+    /// Chunks of out-of-order samples, which are left alone.
+    pub(crate) out_of_order: u64,
+    pub(crate) damage: Vec<StorageError>,
+}
+
+/// A chunk as it stands in a file.
+struct ChunkView<'a> {
+    series: WalRef,
+    min_time: i64,
+    max_time: i64,
+    encoding: u8,
+    data: &'a [u8],
+    /// Bytes of the whole entry.
+    length: usize,
+}
+
+impl MappedChunks {
+    /// Opens the files of `directory` and reads what chunks they hold.
+    pub(crate) fn open(
+        fs: Arc<dyn FileSystem>,
+        directory: &Path,
+        file_bytes: u32,
+    ) -> Result<(Self, FoundChunks), StorageError> {
+        fs.create_directory(directory).map_err(|error| io_error(directory, error))?;
+        let mut found = FoundChunks::default();
+        let mut files = BTreeMap::new();
+        for entry in fs::list(directory).map_err(|error| io_error(directory, error))? {
+            let Some(number) = entry.name.parse::<u32>().ok().filter(|_| !entry.is_directory) else {
+                continue;
+            };
+            let path = directory.join(&entry.name);
+            let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
+            let max_time = scan(&path, number, map.bytes(), &mut found);
+            files.insert(number, MappedFile { map: Arc::new(map), max_time });
+        }
+        let chunks = Self {
+            fs,
+            directory: directory.to_owned(),
+            file_bytes,
+            files: RwLock::new(files),
+            writer: Mutex::new(None),
+        };
+        Ok((chunks, found))
+    }
+
+    /// Writes the chunks and returns where they are, in the order they came.
+    pub(crate) fn write(&self, chunks: &[(WalRef, FullChunk)]) -> Result<Vec<MappedChunk>, StorageError> {
+        let mut writer = self.writer.lock();
+        let mut mapped = Vec::with_capacity(chunks.len());
+        let mut buffer = Vec::new();
+        let mut max_time = i64::MIN;
+        for (series, chunk) in chunks {
+            let entry_bytes_max = CHUNK_HEADER_BYTES_MIN + 8 + chunk.bytes.len() + 4;
+            let filled = |writer: &MapWriter, buffer: &Vec<u8>| writer.bytes + buffer.len() + entry_bytes_max;
+            if writer.as_ref().is_some_and(|writer| filled(writer, &buffer) > self.file_bytes as usize) {
+                self.flush(&mut writer, &mut buffer, max_time)?;
+                *writer = None;
+            }
+            let current = match &mut *writer {
+                Some(current) => current,
+                None => writer.insert(self.new_file(entry_bytes_max)?),
+            };
+            let offset = (current.bytes + buffer.len()) as u32;
+            put_chunk(&mut buffer, *series, chunk);
+            max_time = max_time.max(chunk.max_time);
+            mapped.push(place(current.number, offset, chunk));
+        }
+        self.flush(&mut writer, &mut buffer, max_time)?;
+        Ok(mapped)
+    }
+
+    fn flush(&self, writer: &mut Option<MapWriter>, buffer: &mut Vec<u8>, max_time: i64) -> Result<(), StorageError> {
+        let Some(current) = writer.as_mut().filter(|_| !buffer.is_empty()) else {
+            return Ok(());
+        };
+        if let Err(error) = current.file.write_all(buffer) {
+            let path = self.path_of(current.number);
+            // What the failed write left behind is unreachable: go on in another file.
+            *writer = None;
+            return Err(io_error(&path, error));
+        }
+        current.bytes += buffer.len();
+        buffer.clear();
+        if let Some(file) = self.files.write().get_mut(&current.number) {
+            file.map.grow_to(current.bytes);
+            file.max_time = file.max_time.max(max_time);
+        }
+        Ok(())
+    }
+
+    fn new_file(&self, entry_bytes_max: usize) -> Result<MapWriter, StorageError> {
+        let number = self.files.read().last_key_value().map_or(1, |(last, _)| last + 1);
+        let path = self.path_of(number);
+        let mut header = MAGIC.to_be_bytes().to_vec();
+        header.push(VERSION);
+        header.resize(HEADER_BYTES, 0);
+        let length = (self.file_bytes as usize).max(HEADER_BYTES + entry_bytes_max);
+        let open = || {
+            let file = self.fs.create(&path)?;
+            file.write_all(&header)?;
+            Ok((file, Map::open_growing(&path, length)?))
+        };
+        let (file, map) = open().map_err(|error| io_error(&path, error))?;
+        map.grow_to(HEADER_BYTES);
+        self.files.write().insert(number, MappedFile { map: Arc::new(map), max_time: i64::MIN });
+        Ok(MapWriter { number, file, bytes: HEADER_BYTES })
+    }
+
+    fn path_of(&self, number: u32) -> PathBuf {
+        self.directory.join(format!("{number:06}"))
+    }
+
+    /// Hands the bytes of a chunk to `read`.
+    pub(crate) fn with_bytes<T>(&self, chunk: &MappedChunk, read: impl FnOnce(&[u8]) -> T) -> Result<T, StorageError> {
+        let map = self.files.read().get(&chunk.file).map(|file| Arc::clone(&file.map));
+        let view = map.as_deref().map(|map| view_at(map.bytes(), chunk.offset as usize));
+        match view {
+            Some(Ok(view)) => Ok(read(view.data)),
+            Some(Err(reason)) => Err(corrupt(&self.path_of(chunk.file), u64::from(chunk.offset), reason)),
+            None => Err(corrupt(&self.path_of(chunk.file), u64::from(chunk.offset), "the file is gone")),
+        }
+    }
+
+    /// The place a damaged chunk stands at.
+    pub(crate) fn damage_at(&self, chunk: &MappedChunk, reason: impl ToString) -> StorageError {
+        corrupt(&self.path_of(chunk.file), u64::from(chunk.offset), reason)
+    }
+
+    /// Removes files that hold nothing at or after `min_time`.
+    pub(crate) fn truncate(&self, min_time: i64) -> Result<(), StorageError> {
+        let current = self.writer.lock().as_ref().map(|writer| writer.number);
+        let old: Vec<u32> = {
+            let files = self.files.read();
+            let is_old = |(number, file): &(&u32, &MappedFile)| Some(**number) != current && file.max_time < min_time;
+            files.iter().filter(is_old).map(|(number, _)| *number).collect()
+        };
+        for number in old {
+            let path = self.path_of(number);
+            self.fs.remove_file(&path).map_err(|error| io_error(&path, error))?;
+            self.files.write().remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Makes the files durable, for a clean stop.
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        let writer = self.writer.lock();
+        match &*writer {
+            Some(current) => current.file.sync().map_err(|error| io_error(&self.path_of(current.number), error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.read().values().map(|file| file.map.len() as u64).sum()
+    }
+}
+
+fn place(file: u32, offset: u32, chunk: &FullChunk) -> MappedChunk {
+    // A chunk lies within one block range, which the settings keep below 2^32 ms.
+    let span_ms = u32::try_from(chunk.max_time - chunk.min_time).unwrap_or(u32::MAX);
+    MappedChunk { max_time: chunk.max_time, file, offset, span_ms, count: chunk.count, encoding: chunk.encoding }
+}
+
+fn put_chunk(out: &mut Vec<u8>, series: WalRef, chunk: &FullChunk) {
+    let start = out.len();
+    out.extend_from_slice(&series.to_be_bytes());
+    out.extend_from_slice(&chunk.min_time.to_be_bytes());
+    out.extend_from_slice(&chunk.max_time.to_be_bytes());
+    out.push(chunk.encoding as u8);
+    put_text(out, &chunk.bytes);
+    let checksum = crc32c(&out[start..]);
+    out.extend_from_slice(&checksum.to_be_bytes());
+}
+
+fn view_at(bytes: &[u8], offset: usize) -> Result<ChunkView<'_>, &'static str> {
+    let rest = bytes.get(offset..).ok_or("the chunk begins behind the end of the file")?;
+    let mut decoder = Decoder::new(rest);
+    let mut read = || {
+        let (series, min_time, max_time) = (decoder.u64()?, decoder.i64()?, decoder.i64()?);
+        let (encoding, data) = (decoder.u8()?, decoder.text()?);
+        let length = decoder.position() + 4;
+        decoder.u32()?;
+        Ok::<_, crate::codec::Truncated>(ChunkView { series, min_time, max_time, encoding, data, length })
+    };
+    read().map_err(|_| "the file ends within a chunk")
+}
+
+/// Enters the chunks of a file into `found`, up to the first damage, and returns their last time.
+fn scan(path: &Path, number: u32, bytes: &[u8], found: &mut FoundChunks) -> i64 {
+    let mut max_time = i64::MIN;
+    if bytes.iter().all(|b| *b == 0) {
+        // Created, and nothing written before a crash.
+        return max_time;
+    }
+    if bytes.len() < HEADER_BYTES || bytes[..4] != MAGIC.to_be_bytes() || bytes[4] != VERSION {
+        found.damage.push(corrupt(path, 0, "not a file of head chunks of version 1"));
+        return max_time;
+    }
+    let mut offset = HEADER_BYTES;
+    while offset < bytes.len() {
+        let rest = &bytes[offset..];
+        // Prometheus allocates its files ahead: zeros are their unused end.
+        if rest.len() < CHUNK_HEADER_BYTES_MIN || rest[..24].iter().all(|b| *b == 0) {
+            if rest.iter().any(|b| *b != 0) {
+                found.damage.push(corrupt(path, offset as u64, "the file ends within a chunk"));
+            }
+            break;
+        }
+        let view = match view_at(bytes, offset) {
+            Ok(view) => view,
+            Err(reason) => {
+                found.damage.push(corrupt(path, offset as u64, reason));
+                break;
+            }
+        };
+        let entry = &rest[..view.length];
+        let (body, checksum) = entry.split_at(view.length - 4);
+        if crc32c(body).to_be_bytes() != checksum {
+            found.damage.push(corrupt(path, offset as u64, "a chunk's checksum is wrong"));
+            break;
+        }
+        max_time = max_time.max(view.max_time);
+        enter(path, number, offset, &view, found);
+        offset += view.length;
+    }
+    max_time
+}
+
+fn enter(path: &Path, file: u32, offset: usize, view: &ChunkView<'_>, found: &mut FoundChunks) {
+    if view.encoding & OUT_OF_ORDER_BIT != 0 {
+        found.out_of_order += 1;
+        return;
+    }
+    let span_ms = u32::try_from(view.max_time.wrapping_sub(view.min_time)).ok();
+    match (Encoding::from_byte(view.encoding), span_ms, u32::try_from(offset)) {
+        (Some(encoding), Some(span_ms), Ok(offset)) => {
+            let count = xor::sample_count(view.data);
+            let chunk = MappedChunk { max_time: view.max_time, file, offset, span_ms, count, encoding };
+            found.by_series.entry(view.series).or_default().push(chunk);
+        }
+        _ => {
+            let reason = format!("a chunk of encoding {} from {} to {}", view.encoding, view.min_time, view.max_time);
+            found.damage.push(corrupt(path, offset as u64, reason));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Building the head from the write-ahead log and the mapped chunks.
+//!
+//! The log alone says everything. A mapped chunk only spares decoding again what it holds: samples of its series up to its
+//! last time are skipped.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use model::labels::Labels;
+use model::storage::StorageError;
+
+use super::Head;
+use super::mapped_chunks::{FoundChunks, MappedChunk};
+use super::series::Appended;
+use super::slab::Slot;
+use super::tombstones::Interval;
+use crate::wal::record::{RecordSink, SampleValue, Tombstone, WalRef};
+
+/// Series with full chunks are mapped in batches of this many.
+const FULL_MAX: usize = 1000;
+
+/// What a replay met, for the log and the operator.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ReplayReport {
+    /// Series records that made a series.
+    pub series: u64,
+    /// Samples entered.
+    pub samples: u64,
+    /// Samples that a mapped chunk already held.
+    pub samples_mapped: u64,
+    /// Samples of series that the log does not name; they are lost.
+    pub samples_unknown: u64,
+    /// Samples that the head refused, as it did when they were first appended.
+    pub samples_refused: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Records of kinds that are understood but not used here, or not known.
+    pub records_skipped: u64,
+    /// Records with a sound checksum that could not be understood.
+    pub records_broken: u64,
+    /// Mapped chunks entered.
+    pub chunks_mapped: u64,
+    /// Mapped chunks of out-of-order samples or of series that the log does not name.
+    pub chunks_skipped: u64,
+    /// Segments replayed, those of the checkpoint included.
+    pub segments: u64,
+    /// Damage that was set aside.
+    pub damage: Vec<StorageError>,
+}
+
+/// Takes the records of the log into the head.
+pub(crate) struct Replay<'a> {
+    head: &'a Head,
+    found: FoundChunks,
+    slots: HashMap<WalRef, Slot, RandomState>,
+    full: Vec<Slot>,
+    pub(crate) report: ReplayReport,
+    failed: Option<StorageError>,
+}
+
+impl<'a> Replay<'a> {
+    pub(crate) fn new(head: &'a Head, mut found: FoundChunks) -> Self {
+        let damage = std::mem::take(&mut found.damage);
+        head.instruments.mapped_chunk_corruptions.add(damage.len() as u64);
+        let report = ReplayReport { damage, chunks_skipped: found.out_of_order, ..ReplayReport::default() };
+        Self { head, found, slots: HashMap::default(), full: Vec::new(), report, failed: None }
+    }
+
+    /// Enters what is left and tells what was met.
+    ///
+    /// # Errors
+    /// If something failed that is no damage of the log: a limit, a full disk.
+    pub(crate) fn finish(mut self) -> Result<ReplayReport, StorageError> {
+        self.map_full();
+        self.report.chunks_skipped += self.found.by_series.values().map(|chunks| chunks.len() as u64).sum::<u64>();
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok(self.report),
+        }
+    }
+
+    /// The first failure, which ends the replay.
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn map_full(&mut self) {
+        self.head.note_full(self.full.drain(..));
+        if let Err(error) = self.head.map_full_chunks() {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Gives a series the chunks that were found under its number: it may have had several over the log's life.
+    fn attach(&mut self, slot: Slot, wal_ref: WalRef) {
+        let (Some(chunks), Some(cell)) = (self.found.by_series.remove(&wal_ref), self.head.slab.cell(slot)) else {
+            return;
+        };
+        let mut series = cell.lock();
+        let (had, came) = (series.mapped.len(), chunks.len());
+        let mut all: Vec<MappedChunk> = series.mapped.drain(..).chain(chunks).collect();
+        all.sort_by_key(|chunk| (chunk.min_time(), chunk.max_time));
+        let mut last_time = None;
+        all.retain(|chunk| {
+            let follows = last_time.is_none_or(|last| chunk.min_time() > last);
+            if follows {
+                last_time = Some(chunk.max_time);
+            }
+            follows
+        });
+        self.report.chunks_skipped += (had + came - all.len()) as u64;
+        self.report.chunks_mapped += all.len().saturating_sub(had) as u64;
+        all.shrink_to_fit();
+        if let (Some(first), Some(last)) = (all.first(), all.last()) {
+            self.head.times.extend(first.min_time(), last.max_time);
+        }
+        self.head.instruments.head.chunks.add(all.len() as i64 - had as i64);
+        series.mapped = all;
+    }
+}
+
+impl RecordSink for Replay<'_> {
+    fn series(&mut self, wal_ref: WalRef, labels: Labels) {
+        if self.slots.contains_key(&wal_ref) || labels.is_empty() {
+            return;
+        }
+        match self.head.find_or_create(&labels, Some(wal_ref)) {
+            Ok((id, created)) => {
+                self.slots.insert(wal_ref, id.slot);
+                if let Some(cell) = self.head.slab.cell(id.slot) {
+                    cell.lock().is_logged = true;
+                }
+                self.report.series += u64::from(created);
+                self.head.note_ref(wal_ref, id);
+                self.attach(id.slot, wal_ref);
+            }
+            Err(error) => {
+                let limit = match error {
+                    model::storage::AppendError::Limit { name, max } => StorageError::Limit { name, max },
+                    _ => StorageError::NotReady,
+                };
+                self.failed.get_or_insert(limit);
+            }
+        }
+    }
+
+    fn sample(&mut self, wal_ref: WalRef, time: i64, value: SampleValue) {
+        let slot = self.slots.get(&wal_ref);
+        let Some((slot, cell)) = slot.and_then(|slot| Some((*slot, self.head.slab.cell(*slot)?))) else {
+            self.report.samples_unknown += 1;
+            return;
+        };
+        let mut series = cell.lock();
+        if series.mapped.last().is_some_and(|chunk| time <= chunk.max_time) {
+            self.report.samples_mapped += 1;
+            return;
+        }
+        if time < self.head.times.min_valid() {
+            self.report.samples_refused += 1;
+            return;
+        }
+        let opens = series.open.is_none();
+        match series.append(time, value.as_ref(), self.head.limits.chunks) {
+            Appended::OutOfOrder => {
+                // A sample may stand in the log twice, or was refused when it was first appended.
+                self.report.samples_refused += 1;
+                return;
+            }
+            Appended::TakenAndCut => {
+                self.head.instruments.head.chunks.add(1);
+                self.full.push(slot);
+            }
+            Appended::Taken => self.head.instruments.head.chunks.add(i64::from(opens)),
+        }
+        drop(series);
+        self.head.times.extend(time, time);
+        self.report.samples += 1;
+        if self.full.len() >= FULL_MAX {
+            self.map_full();
+        }
+    }
+
+    fn tombstone(&mut self, tombstone: Tombstone) {
+        if let Some(slot) = self.slots.get(&tombstone.series) {
+            let interval = Interval { min_time: tombstone.min_time, max_time: tombstone.max_time };
+            self.head.tombstones.write().add(*slot, interval);
+            self.report.tombstones += 1;
+        }
+    }
+
+    fn skipped(&mut self, _kind: u8) {
+        self.report.records_skipped += 1;
+    }
+}

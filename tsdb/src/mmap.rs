@@ -1,0 +1,105 @@
+//! Memory-mapped files: the only unsafe file of the crate.
+//!
+//! Invariant: bytes are handed out only below `readable`, which never exceeds the length the file had when it was looked
+//! at. Files of the data directory are only appended to or removed while they are mapped (removal keeps the pages alive),
+//! and the directory's lock keeps other processes of this kind out.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use memmap2::{Mmap, MmapOptions};
+
+/// A file mapped for reading.
+#[derive(Debug)]
+pub(crate) struct Map {
+    /// `None` for an empty file, which cannot be mapped.
+    map: Option<Mmap>,
+    /// Bytes that may be read: `readable <= length of the file`.
+    readable: AtomicUsize,
+}
+
+impl Map {
+    /// Maps the whole of a file as it stands.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Self::of(&file, length, length)
+    }
+
+    /// Maps `length` bytes of a file that is still shorter and grows up to that.
+    pub(crate) fn open_growing(path: &Path, length: usize) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let readable = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Self::of(&file, length, readable.min(length))
+    }
+
+    fn of(file: &File, length: usize, readable: usize) -> io::Result<Self> {
+        if length == 0 {
+            return Ok(Self { map: None, readable: AtomicUsize::new(0) });
+        }
+        // SAFETY: the mapping is read-only, and `slice` hands out only bytes below `readable`, which exist in the file
+        // and are never written again: the files are append-only and their directory is locked (see the module's head).
+        let map = unsafe { MmapOptions::new().len(length).map(file)? };
+        Ok(Self { map: Some(map), readable: AtomicUsize::new(readable) })
+    }
+
+    /// Lets bytes up to `end` be read. The caller has written them.
+    pub(crate) fn grow_to(&self, end: usize) {
+        let length = self.map.as_ref().map_or(0, |map| map.len());
+        self.readable.fetch_max(end.min(length), Ordering::Release);
+    }
+
+    /// Bytes that may be read.
+    pub(crate) fn len(&self) -> usize {
+        self.readable.load(Ordering::Acquire)
+    }
+
+    /// The bytes of `range`, or `None` if they are not all there.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Option<&[u8]> {
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
+        match &self.map {
+            Some(map) => map.get(range),
+            None => Some(&[]),
+        }
+    }
+
+    /// All bytes that may be read.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.slice(0..self.len()).unwrap_or(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_growing_file_is_read_as_far_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut file = File::create(&path).unwrap();
+        let map = Map::open_growing(&path, 1 << 20).unwrap();
+        assert_eq!(map.slice(0..1), None);
+        file.write_all(b"hello").unwrap();
+        map.grow_to(5);
+        assert_eq!(map.slice(1..5), Some(&b"ello"[..]));
+        assert_eq!(map.slice(1..6), None);
+        assert_eq!(Map::open(&path).unwrap().bytes(), b"hello");
+    }
+
+    #[test]
+    fn an_empty_file_maps_to_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        File::create(&path).unwrap();
+        assert_eq!(Map::open(&path).unwrap().bytes(), b"");
+    }
+}

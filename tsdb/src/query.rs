@@ -1,0 +1,86 @@
+//! Queries: the storage contract's reading side over the head.
+
+use std::sync::Arc;
+
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::sample::Timestamp;
+use model::storage::{Order, Querier, SelectHints, Series, SeriesSet, StorageError};
+
+use crate::head::Head;
+use crate::head::isolation::Snapshot;
+use crate::head::reader::{HeadSeries, TimeRange};
+use crate::head::slab::Slot;
+
+/// Reads the head under one snapshot.
+pub(crate) struct HeadQuerier {
+    head: Arc<Head>,
+    snapshot: Arc<Snapshot>,
+    range: TimeRange,
+}
+
+impl HeadQuerier {
+    pub(crate) fn new(head: &Arc<Head>, min_time: Timestamp, max_time: Timestamp) -> Self {
+        // The snapshot before the lower bound: a truncation that hides a block's range waits for snapshots taken before.
+        let snapshot = Arc::new(head.isolation.snapshot());
+        let range = TimeRange { min: min_time.0.max(head.times.min_valid()), max: max_time.0 };
+        Self { head: Arc::clone(head), snapshot, range }
+    }
+}
+
+impl Querier for HeadQuerier {
+    fn select(
+        &self,
+        order: Order,
+        hints: &SelectHints,
+        matchers: &[Matcher],
+    ) -> Result<Box<dyn SeriesSet + '_>, StorageError> {
+        let mut range = self.range;
+        if let Some((start, end)) = hints.range {
+            range = TimeRange { min: range.min.max(start.0), max: range.max.min(end.0) };
+        }
+        let selected = self.head.select(matchers);
+        let series: Box<dyn Iterator<Item = (Option<Labels>, Slot)> + Send> = match order {
+            Order::Any => Box::new(selected.into_iter().map(|slot| (None, slot))),
+            Order::ByLabels => {
+                let sorted = self.head.sorted_by_labels(&selected);
+                Box::new(sorted.into_iter().map(|(labels, slot)| (Some(labels), slot)))
+            }
+        };
+        let left = if hints.limit == 0 { usize::MAX } else { hints.limit };
+        Ok(Box::new(HeadSeriesSet { querier: self, series, range, left }))
+    }
+
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        let mut names = self.head.label_names(matchers);
+        names.truncate(if limit == 0 { usize::MAX } else { limit });
+        Ok(names)
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        Ok(self.head.label_values(name, matchers, limit))
+    }
+}
+
+struct HeadSeriesSet<'a> {
+    querier: &'a HeadQuerier,
+    series: Box<dyn Iterator<Item = (Option<Labels>, Slot)> + Send>,
+    range: TimeRange,
+    left: usize,
+}
+
+impl SeriesSet for HeadSeriesSet<'_> {
+    fn advance(&mut self) -> Result<Option<Box<dyn Series>>, StorageError> {
+        while self.left > 0
+            && let Some((labels, slot)) = self.series.next()
+        {
+            let HeadQuerier { head, snapshot, .. } = self.querier;
+            if head.has_chunks_in(slot, self.range) {
+                self.left -= 1;
+                let (head, snapshot) = (Arc::clone(head), Arc::clone(snapshot));
+                return Ok(Some(Box::new(HeadSeries { head, snapshot, slot, range: self.range, labels })));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,255 @@
+//! Checkpoints: what the living head still needs of segments that are no longer kept. Layout: `docs/formats/wal.md`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::labels::Labels;
+use model::storage::StorageError;
+
+use super::Batch;
+use super::reader::RecordReader;
+use super::record::kind;
+use super::record::{
+    RecordSink, SampleValue, SeriesRecord, Tombstone, WalRef, decode, encode_samples, encode_tombstones,
+};
+use super::segment::{self, path_of, write_record};
+use crate::config::Compression;
+use crate::error::io_error;
+use crate::fs::{self, FileSystem, WriteFile};
+use crate::mmap::Map;
+
+const PREFIX: &str = "checkpoint.";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+/// Bytes gathered before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A checkpoint in the log's directory: it stands for all segments up to `through`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub(crate) through: u32,
+    pub(crate) directory: PathBuf,
+}
+
+/// The checkpoints of a log, oldest first.
+pub(crate) fn list(wal: &Path) -> Result<Vec<Checkpoint>, StorageError> {
+    let entries = fs::list(wal).map_err(|error| io_error(wal, error))?;
+    let mut checkpoints: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.is_directory)
+        .filter_map(|entry| {
+            let through = entry.name.strip_prefix(PREFIX)?.parse().ok()?;
+            Some(Checkpoint { through, directory: wal.join(&entry.name) })
+        })
+        .collect();
+    checkpoints.sort_by_key(|checkpoint| checkpoint.through);
+    Ok(checkpoints)
+}
+
+/// Removes what an interrupted creation left.
+pub(crate) fn clean(fs: &dyn FileSystem, wal: &Path) -> Result<(), StorageError> {
+    for entry in fs::list(wal).map_err(|error| io_error(wal, error))? {
+        let path = wal.join(&entry.name);
+        let result = if entry.is_directory && entry.name.starts_with(PREFIX) && entry.name.ends_with(TEMPORARY_SUFFIX) {
+            fs.remove_directory(&path)
+        } else if !entry.is_directory && entry.name.ends_with(".rewrite") {
+            fs.remove_file(&path)
+        } else {
+            Ok(())
+        };
+        result.map_err(|error| io_error(&path, error))?;
+    }
+    Ok(())
+}
+
+/// What stays in a checkpoint.
+pub(crate) struct Keep<'a> {
+    /// Whether a series still lives.
+    pub(crate) series: &'a dyn Fn(WalRef) -> bool,
+    /// Samples and tombstones before it go.
+    pub(crate) min_time: i64,
+    pub(crate) compression: Compression,
+    pub(crate) segment_bytes: u64,
+}
+
+/// Writes a checkpoint of the last one and all segments up to `through`, and removes these.
+///
+/// # Errors
+/// If a segment is damaged or the disk fails; the old segments then stay.
+pub(crate) fn create(
+    fs: &dyn FileSystem,
+    wal: &Path,
+    through: u32,
+    keep: &Keep<'_>,
+) -> Result<Checkpoint, StorageError> {
+    let directory = wal.join(format!("{PREFIX}{through:08}"));
+    let temporary = wal.join(format!("{PREFIX}{through:08}{TEMPORARY_SUFFIX}"));
+    let old = list(wal)?;
+    let io = |error| io_error(&temporary, error);
+    if temporary.exists() {
+        fs.remove_directory(&temporary).map_err(io)?;
+    }
+    fs.create_directory(&temporary).map_err(io)?;
+    let mut filter = Filter::new(keep, Output::create(fs, &temporary, keep.segment_bytes).map_err(io)?);
+    let mut sources = Vec::new();
+    if let Some(last) = old.last() {
+        sources.extend(segment::list(&last.directory)?.iter().map(|s| path_of(&last.directory, s.segment)));
+    }
+    let first = old.last().map_or(0, |last| last.through + 1);
+    let segments = segment::list(wal)?.into_iter().filter(|s| (first..=through).contains(&s.segment));
+    sources.extend(segments.map(|s| path_of(wal, s.segment)));
+    for source in &sources {
+        copy(source, &mut filter)?;
+    }
+    filter.output.finish().map_err(io)?;
+    fs.sync_directory(&temporary).map_err(io)?;
+    fs.rename(&temporary, &directory).map_err(io)?;
+    fs.sync_directory(wal).map_err(io)?;
+    remove_through(fs, wal, through)?;
+    Ok(Checkpoint { through, directory })
+}
+
+/// Removes segments up to `through` and checkpoints before it.
+pub(crate) fn remove_through(fs: &dyn FileSystem, wal: &Path, through: u32) -> Result<(), StorageError> {
+    for file in segment::list(wal)?.iter().filter(|file| file.segment <= through) {
+        let path = path_of(wal, file.segment);
+        fs.remove_file(&path).map_err(|error| io_error(&path, error))?;
+    }
+    for old in list(wal)?.iter().filter(|checkpoint| checkpoint.through < through) {
+        fs.remove_directory(&old.directory).map_err(|error| io_error(&old.directory, error))?;
+    }
+    Ok(())
+}
+
+fn copy(source: &Path, filter: &mut Filter<'_>) -> Result<(), StorageError> {
+    let map = Map::open(source).map_err(|error| io_error(source, error))?;
+    let mut reader = RecordReader::new(map.bytes());
+    loop {
+        match reader.advance() {
+            Ok(Some(record)) => filter.take(record).map_err(|error| io_error(source, error))?,
+            Ok(None) => return Ok(()),
+            Err(damage) => return Err(crate::error::corrupt(source, damage.offset, damage.reason)),
+        }
+    }
+}
+
+/// Lets through what is to be kept.
+struct Filter<'a> {
+    keep: &'a Keep<'a>,
+    series: SeriesRecord,
+    samples: Vec<(WalRef, i64, SampleValue)>,
+    tombstones: Vec<Tombstone>,
+    batch: Batch,
+    output: Output<'a>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(keep: &'a Keep<'a>, output: Output<'a>) -> Self {
+        let (series, samples, tombstones) = (SeriesRecord::default(), Vec::new(), Vec::new());
+        Self { keep, series, samples, tombstones, batch: Batch::default(), output }
+    }
+
+    fn take(&mut self, record: &[u8]) -> io::Result<()> {
+        let compression = self.keep.compression;
+        self.series.clear();
+        self.samples.clear();
+        self.tombstones.clear();
+        self.batch.clear();
+        match record.first() {
+            // Not used here, but Prometheus would miss it.
+            Some(&kind::METADATA) => self.batch.push(compression, record),
+            // What cannot be understood was counted at replay; it is not carried on.
+            _ => drop(decode(record, self)),
+        }
+        if !self.series.bytes().is_empty() {
+            self.batch.push(compression, self.series.bytes());
+        }
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        encode_samples(self.samples.iter().map(|(series, time, value)| (*series, *time, value)), &mut bytes, &mut ends);
+        let mut start = 0;
+        for end in ends {
+            self.batch.push(compression, &bytes[start..end]);
+            start = end;
+        }
+        if !self.tombstones.is_empty() {
+            bytes.clear();
+            encode_tombstones(&self.tombstones, &mut bytes);
+            self.batch.push(compression, &bytes);
+        }
+        self.output.write(&self.batch)
+    }
+}
+
+impl RecordSink for Filter<'_> {
+    fn series(&mut self, series: WalRef, labels: Labels) {
+        if (self.keep.series)(series) {
+            self.series.push(series, &labels);
+        }
+    }
+
+    fn sample(&mut self, series: WalRef, time: i64, value: SampleValue) {
+        if time >= self.keep.min_time && (self.keep.series)(series) {
+            self.samples.push((series, time, value));
+        }
+    }
+
+    fn tombstone(&mut self, tombstone: Tombstone) {
+        if tombstone.max_time >= self.keep.min_time && (self.keep.series)(tombstone.series) {
+            self.tombstones.push(tombstone);
+        }
+    }
+
+    fn skipped(&mut self, _kind: u8) {}
+}
+
+/// Segments being written in order.
+struct Output<'a> {
+    fs: &'a dyn FileSystem,
+    directory: &'a Path,
+    segment_bytes: u64,
+    file: Arc<dyn WriteFile>,
+    segment: u32,
+    bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Output<'a> {
+    fn create(fs: &'a dyn FileSystem, directory: &'a Path, segment_bytes: u64) -> io::Result<Self> {
+        let file = fs.create(&path_of(directory, 0))?;
+        Ok(Self { fs, directory, segment_bytes, file, segment: 0, bytes: 0, buffer: Vec::new() })
+    }
+
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        for (flags, range) in &batch.records {
+            let needed = segment::framed_bytes_max(range.len());
+            if self.position() > 0 && self.position() + needed > self.segment_bytes {
+                self.finish()?;
+                self.segment += 1;
+                self.file = self.fs.create(&path_of(self.directory, self.segment))?;
+                self.bytes = 0;
+            }
+            let position = self.bytes;
+            let buffered = self.buffer.len() as u64;
+            let mut framed = Vec::new();
+            write_record(&mut framed, position + buffered, *flags, &batch.bytes[range.clone()]);
+            self.buffer.append(&mut framed);
+        }
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn position(&self) -> u64 {
+        self.bytes + self.buffer.len() as u64
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.bytes += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.sync()
+    }
+}

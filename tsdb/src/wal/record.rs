@@ -1,0 +1,76 @@
+//! Records of the write-ahead log: what they hold, and their bytes. Layout: `docs/formats/wal.md`.
+
+mod decode;
+mod encode;
+
+use std::sync::Arc;
+
+use model::histogram::{FloatHistogram, IntHistogram};
+use model::labels::Labels;
+
+use crate::chunk::ValueRef;
+
+#[cfg(test)]
+pub(crate) use decode::RecordError;
+pub(crate) use decode::decode;
+pub(crate) use encode::{SeriesRecord, encode_samples, encode_tombstones};
+
+/// The first byte of a record.
+pub(crate) mod kind {
+    pub(crate) const SERIES: u8 = 1;
+    pub(crate) const SAMPLES: u8 = 2;
+    pub(crate) const TOMBSTONES: u8 = 3;
+    pub(crate) const METADATA: u8 = 6;
+    pub(crate) const HISTOGRAMS: u8 = 7;
+    pub(crate) const FLOAT_HISTOGRAMS: u8 = 8;
+    pub(crate) const CUSTOM_HISTOGRAMS: u8 = 9;
+    pub(crate) const CUSTOM_FLOAT_HISTOGRAMS: u8 = 10;
+    pub(crate) const SAMPLES_2: u8 = 11;
+    pub(crate) const HISTOGRAMS_2: u8 = 12;
+    pub(crate) const FLOAT_HISTOGRAMS_2: u8 = 13;
+    pub(crate) const MIN_VALID_TIME: u8 = 14;
+}
+
+/// A series by its number in the log. Numbers are never used twice.
+pub(crate) type WalRef = u64;
+
+/// The largest number of a series: Prometheus packs it into five bytes.
+pub(crate) const WAL_REF_MAX: WalRef = (1 << 40) - 1;
+
+/// A sample's value, owned.
+#[derive(Debug, Clone)]
+pub(crate) enum SampleValue {
+    Float(f64),
+    Int(Arc<IntHistogram>),
+    FloatHistogram(Arc<FloatHistogram>),
+}
+
+impl SampleValue {
+    pub(crate) fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            SampleValue::Float(float) => ValueRef::Float(*float),
+            SampleValue::Int(histogram) => ValueRef::Int(histogram),
+            SampleValue::FloatHistogram(histogram) => ValueRef::FloatHistogram(histogram),
+        }
+    }
+}
+
+/// A deleted range of a series: both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    pub(crate) series: WalRef,
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+}
+
+/// Takes what a record holds, piece by piece.
+pub(crate) trait RecordSink {
+    fn series(&mut self, series: WalRef, labels: Labels);
+    fn sample(&mut self, series: WalRef, time: i64, value: SampleValue);
+    fn tombstone(&mut self, tombstone: Tombstone);
+    /// A record of a kind that is understood but not used here, or not known at all.
+    fn skipped(&mut self, kind: u8);
+}
+
+#[cfg(test)]
+mod tests;

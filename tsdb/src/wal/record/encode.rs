@@ -1,0 +1,145 @@
+//! Writing records.
+
+use model::histogram::{BucketNumber, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint, Span};
+use model::labels::Labels;
+
+use super::{SampleValue, Tombstone, WalRef, kind};
+use crate::codec::{put_text, put_uvarint, put_varint};
+
+/// A record of new series.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesRecord {
+    bytes: Vec<u8>,
+}
+
+impl SeriesRecord {
+    pub(crate) fn push(&mut self, series: WalRef, labels: &Labels) {
+        if self.bytes.is_empty() {
+            self.bytes.push(kind::SERIES);
+        }
+        self.bytes.extend_from_slice(&series.to_be_bytes());
+        put_uvarint(&mut self.bytes, labels.len() as u64);
+        for (name, value) in labels.iter_bytes() {
+            put_text(&mut self.bytes, name);
+            put_text(&mut self.bytes, value);
+        }
+    }
+
+    /// The record's bytes; empty if no series was pushed.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}
+
+/// The kinds of records that samples go to, in the order they are written.
+const SAMPLE_KINDS: [u8; 5] =
+    [kind::SAMPLES, kind::HISTOGRAMS, kind::CUSTOM_HISTOGRAMS, kind::FLOAT_HISTOGRAMS, kind::CUSTOM_FLOAT_HISTOGRAMS];
+
+fn kind_of(value: &SampleValue) -> u8 {
+    let custom = |schema| schema == CUSTOM_BUCKETS_SCHEMA;
+    match value {
+        SampleValue::Float(_) => kind::SAMPLES,
+        SampleValue::Int(histogram) if custom(histogram.schema) => kind::CUSTOM_HISTOGRAMS,
+        SampleValue::Int(_) => kind::HISTOGRAMS,
+        SampleValue::FloatHistogram(histogram) if custom(histogram.schema) => kind::CUSTOM_FLOAT_HISTOGRAMS,
+        SampleValue::FloatHistogram(_) => kind::FLOAT_HISTOGRAMS,
+    }
+}
+
+/// Appends the samples as records to `out`, one of each kind that occurs, and the end of each record to `ends`.
+pub(crate) fn encode_samples<'a>(
+    samples: impl Iterator<Item = (WalRef, i64, &'a SampleValue)> + Clone,
+    out: &mut Vec<u8>,
+    ends: &mut Vec<usize>,
+) {
+    // Which kinds occur: a batch is nearly always all floats.
+    let mut occurs = 0u32;
+    for (_, _, value) in samples.clone() {
+        occurs |= 1 << kind_of(value);
+    }
+    for kind in SAMPLE_KINDS {
+        if occurs & (1 << kind) == 0 {
+            continue;
+        }
+        out.push(kind);
+        let mut base: Option<(WalRef, i64)> = None;
+        for (series, time, value) in samples.clone().filter(|(_, _, value)| kind_of(value) == kind) {
+            let (base_series, base_time) = *base.get_or_insert_with(|| {
+                out.extend_from_slice(&series.to_be_bytes());
+                out.extend_from_slice(&time.to_be_bytes());
+                (series, time)
+            });
+            put_varint(out, series.wrapping_sub(base_series) as i64);
+            put_varint(out, time.wrapping_sub(base_time));
+            put_value(out, value);
+        }
+        ends.push(out.len());
+    }
+}
+
+/// Appends the tombstones as one record.
+pub(crate) fn encode_tombstones(tombstones: &[Tombstone], out: &mut Vec<u8>) {
+    out.push(kind::TOMBSTONES);
+    for tombstone in tombstones {
+        out.extend_from_slice(&tombstone.series.to_be_bytes());
+        put_varint(out, tombstone.min_time);
+        put_varint(out, tombstone.max_time);
+    }
+}
+
+fn put_value(out: &mut Vec<u8>, value: &SampleValue) {
+    match value {
+        SampleValue::Float(float) => put_float(out, *float),
+        SampleValue::Int(histogram) => put_histogram(out, histogram, put_uvarint, put_varint),
+        SampleValue::FloatHistogram(histogram) => put_histogram(out, histogram, put_float, put_float),
+    }
+}
+
+fn put_float(out: &mut Vec<u8>, float: f64) {
+    out.extend_from_slice(&float.to_bits().to_be_bytes());
+}
+
+fn put_histogram<B: BucketNumber>(
+    out: &mut Vec<u8>,
+    histogram: &Histogram<B>,
+    put_count: fn(&mut Vec<u8>, B::Count),
+    put_bucket: fn(&mut Vec<u8>, B),
+) {
+    out.push(match histogram.reset_hint {
+        ResetHint::Unknown => 0,
+        ResetHint::Reset => 1,
+        ResetHint::NotReset => 2,
+        ResetHint::Gauge => 3,
+    });
+    put_varint(out, i64::from(histogram.schema));
+    put_float(out, histogram.zero_threshold);
+    put_count(out, histogram.zero_count);
+    put_count(out, histogram.count);
+    put_float(out, histogram.sum);
+    put_spans(out, &histogram.positive_spans);
+    put_spans(out, &histogram.negative_spans);
+    for buckets in [&histogram.positive, &histogram.negative] {
+        put_uvarint(out, buckets.len() as u64);
+        for bucket in buckets {
+            put_bucket(out, *bucket);
+        }
+    }
+    if histogram.schema == CUSTOM_BUCKETS_SCHEMA {
+        put_uvarint(out, histogram.custom_values.len() as u64);
+        for bound in &histogram.custom_values {
+            put_float(out, *bound);
+        }
+    }
+}
+
+fn put_spans(out: &mut Vec<u8>, spans: &[Span]) {
+    put_uvarint(out, spans.len() as u64);
+    for span in spans {
+        put_varint(out, i64::from(span.offset));
+        put_uvarint(out, u64::from(span.length));
+    }
+}
