@@ -117,25 +117,16 @@ pub enum BadRequest {
     /// The end lies before the start.
     #[error("end timestamp must not be before start time")]
     EndBeforeStart,
-    /// More steps than a limit allows.
-    #[error(
-        "exceeded maximum resolution of {max} points per timeseries. Try decreasing the query resolution (?step=XX)"
-    )]
-    TooManySteps {
-        /// The limit.
-        max: usize,
-    },
     /// A computed duration came out wrong.
-    #[error("{position}: {message}")]
+    #[error("{start}:{end}: {message}")]
     Duration {
-        /// Where it stands.
-        position: String,
+        /// Where it starts, in bytes.
+        start: usize,
+        /// Where it ends.
+        end: usize,
         /// What is wrong.
-        message: String,
+        message: &'static str,
     },
-    /// The `@` modifier's or negative offset's time does not fit.
-    #[error("timestamp out of range")]
-    TimeOutOfRange,
 }
 
 /// A limit that a query met; see [`crate::engine::Config`].
@@ -186,6 +177,9 @@ pub enum Fault {
     /// A count parameter beyond 64 bits.
     #[error("Scalar value {0} overflows int64")]
     Overflow(String),
+    /// A count parameter below 64 bits.
+    #[error("Scalar value {0} underflows int64")]
+    Underflow(String),
     /// A count parameter that is not a number.
     #[error("Parameter value is NaN")]
     ParamNotANumber,

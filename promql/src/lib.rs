@@ -16,11 +16,28 @@
 #![forbid(unsafe_code)]
 
 pub mod ast;
+mod cancel;
 mod check;
+pub mod engine;
 pub mod error;
+mod exec;
 pub mod function;
+mod histogram;
+mod kernel;
 mod lexer;
+mod notes;
 pub mod parser;
+mod plan;
 pub mod printer;
+pub mod series_description;
 mod string_literal;
+pub mod testing;
 pub mod token;
+pub mod value;
+
+pub use cancel::CancelToken;
+pub use engine::{Config, Engine, QueryOptions, QueryResult};
+pub use error::{Error, ErrorKind, ParseError};
+pub use parser::{Options, parse, parse_selector, parse_with};
+pub use printer::print;
+pub use value::{MatrixSeries, QueryValue, VectorSample};

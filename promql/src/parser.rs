@@ -11,6 +11,9 @@ mod number;
 mod postfix;
 mod selector;
 
+pub(crate) use self::number::parse_number;
+
+use model::labels::Labels;
 use model::matcher::Matcher;
 
 use crate::ast::{Call, Expr, NumberLiteral, Paren, StringLiteral, Unary};
@@ -64,7 +67,15 @@ impl Options {
     }
 }
 
-/// Parses and checks an expression.
+/// Parses and checks an expression of the stable language.
+///
+/// # Errors
+/// The first fault, with its place.
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    parse_with(text, &Options::default())
+}
+
+/// Parses and checks an expression, with what of the experimental language `options` allow.
 ///
 /// # Errors
 /// The first fault, with its place.
@@ -90,6 +101,15 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     let mut parser = Parser::new(text, &options)?;
     let Ok(selector) = parser.lone_selector() else { return Err(parser.first_fault()) };
     parser.finish(selector.matchers)
+}
+
+/// Parses a metric with its labels, such as `up{job="node"}`, at the start of `text`: the labels, and where they end.
+pub(crate) fn parse_metric(text: &str) -> Result<(Labels, usize), ParseError> {
+    let options = Options::default();
+    let mut parser = Parser::new(text, &options)?;
+    let Ok(labels) = parser.metric() else { return Err(parser.first_fault()) };
+    let end = parser.last_end();
+    parser.finish((labels, end))
 }
 
 /// A fault of syntax was recorded: nothing more can be read.

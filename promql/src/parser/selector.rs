@@ -1,6 +1,6 @@
 //! Vector selectors: a metric's name, matchers in braces, or both.
 
-use model::labels::METRIC_NAME;
+use model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use model::matcher::{MatchOp, Matcher};
 
 use super::{Parsed, Parser};
@@ -16,6 +16,55 @@ impl Parser<'_> {
         let selector = self.selector()?;
         self.expect(Kind::Eof)?;
         Ok(selector)
+    }
+
+    /// A metric with its labels; what follows is left alone.
+    pub(super) fn metric(&mut self) -> Parsed<Labels> {
+        let mut labels = LabelsBuilder::new();
+        if self.kind().names_metric() {
+            let name = self.next();
+            labels.set(METRIC_NAME, self.text_of(name));
+            if self.kind() != Kind::LeftBrace || self.token().span.start != name.span.end {
+                return Ok(labels.build());
+            }
+        }
+        self.expect(Kind::LeftBrace)?;
+        while self.kind() != Kind::RightBrace {
+            self.label(&mut labels)?;
+            if self.take(Kind::Comma).is_none() {
+                break;
+            }
+        }
+        match self.take(Kind::RightBrace) {
+            Some(_) => Ok(labels.build()),
+            None => Err(self.unexpected_in("label set", "\",\" or \"}\"")),
+        }
+    }
+
+    /// `a="b"`, or a quoted metric name.
+    fn label(&mut self, labels: &mut LabelsBuilder) -> Parsed<()> {
+        let token = self.token();
+        let name = match token.kind {
+            Kind::Identifier => self.text_of(token).to_owned(),
+            Kind::String => self.unquoted(token),
+            _ => return Err(self.unexpected_in("label set", "identifier or \"}\"")),
+        };
+        self.next();
+        if self.take(Kind::Assign).is_none() {
+            if token.kind == Kind::String {
+                labels.set(METRIC_NAME, &name);
+                return Ok(());
+            }
+            return Err(self.unexpected_in("label set", "\"=\""));
+        }
+        let value = self.token();
+        if value.kind != Kind::String {
+            return Err(self.unexpected_in("label set", "string"));
+        }
+        self.next();
+        let value = self.unquoted(value);
+        labels.set(&name, &value);
+        Ok(())
     }
 
     pub(super) fn selector(&mut self) -> Parsed<VectorSelector> {

@@ -1,0 +1,94 @@
+//! From columns to the value of a query.
+
+use model::labels::Labels;
+use model::sample::{Timestamp, Value};
+
+use crate::ast::ValueType;
+use crate::error::Error;
+use crate::exec::{Context, drain, open, range_series, scalar, unique};
+use crate::plan::{Node, NodeKind};
+use crate::value::{Column, MatrixSeries, Point, QueryValue, Steps, VectorSample, without_metadata};
+
+/// The value at one time.
+pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64) -> Result<QueryValue, Error> {
+    let timestamp = Timestamp(time);
+    let steps = Steps::once(time);
+    match plan.value_type {
+        ValueType::String => {
+            let value = match &plan.inner().kind {
+                NodeKind::Text(text) => text.clone(),
+                _ => String::new(),
+            };
+            Ok(QueryValue::String { timestamp, value })
+        }
+        ValueType::Scalar => {
+            let numbers = scalar::evaluate(ctx, plan, steps)?;
+            Ok(QueryValue::Scalar { timestamp, value: numbers.at(0) })
+        }
+        ValueType::Vector => {
+            let samples = columns(ctx, plan, steps)?.into_iter().filter_map(vector_sample).collect();
+            Ok(QueryValue::Vector { timestamp, samples })
+        }
+        ValueType::Matrix => {
+            let mut series: Vec<MatrixSeries> = range_series(ctx, plan.inner(), time)?
+                .into_iter()
+                .map(|series| MatrixSeries {
+                    labels: named(series.labels, series.drop_name, ctx),
+                    floats: series.floats.into_iter().map(|(t, v)| (Timestamp(t), v)).collect(),
+                    histograms: series.histograms.into_iter().map(|(t, h)| (Timestamp(t), h)).collect(),
+                })
+                .collect();
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            Ok(QueryValue::Matrix(series))
+        }
+    }
+}
+
+/// The values at many times, as series ordered by labels.
+pub(super) fn range(ctx: &Context<'_>, plan: &Node, steps: Steps) -> Result<QueryValue, Error> {
+    if plan.value_type == ValueType::Scalar {
+        let numbers = scalar::evaluate(ctx, plan, steps)?;
+        let floats = (0..steps.count).map(|i| (Timestamp(steps.at(i)), numbers.at(i))).collect();
+        let series = MatrixSeries { labels: Labels::empty(), floats, histograms: Vec::new() };
+        return Ok(QueryValue::Matrix(vec![series]));
+    }
+    let mut series: Vec<MatrixSeries> =
+        columns(ctx, plan, steps)?.into_iter().map(|column| matrix_series(&column, steps)).collect();
+    series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(QueryValue::Matrix(series))
+}
+
+/// All series, with the names gone that were to go, those with the same labels joined.
+fn columns(ctx: &Context<'_>, plan: &Node, steps: Steps) -> Result<Vec<Column>, Error> {
+    let mut columns = drain(open(ctx, plan, steps)?.as_mut())?;
+    for column in &mut columns {
+        column.labels = named(std::mem::take(&mut column.labels), column.drop_name, ctx);
+    }
+    unique::merged(columns)
+}
+
+fn named(labels: Labels, drop_name: bool, ctx: &Context<'_>) -> Labels {
+    if drop_name && ctx.settings.delayed_names { without_metadata(&labels) } else { labels }
+}
+
+fn vector_sample(column: Column) -> Option<VectorSample> {
+    let value = match column.points.get(0)? {
+        Point::Float(value) => Value::Float(value),
+        Point::Histogram(histogram) => Value::Histogram(histogram.clone()),
+    };
+    Some(VectorSample { labels: column.labels, value })
+}
+
+fn matrix_series(column: &Column, steps: Steps) -> MatrixSeries {
+    let mut series = MatrixSeries { labels: column.labels.clone(), ..MatrixSeries::default() };
+    for i in 0..steps.count {
+        let time = Timestamp(steps.at(i));
+        match column.points.get(i) {
+            Some(Point::Float(value)) => series.floats.push((time, value)),
+            Some(Point::Histogram(histogram)) => series.histograms.push((time, histogram.clone())),
+            None => {}
+        }
+    }
+    series
+}

@@ -1,0 +1,211 @@
+//! Running a plan: operators that yield batches of series, each with its values at all steps.
+//!
+//! An operator is pulled by its parent. Leaves decode a series once and compute all steps; aggregations fold batches
+//! into their groups, so that memory is groups × steps; joins and orders hold what they must. Within a batch, series
+//! are worked on in parallel; batches and their order are fixed, so results do not depend on the number of threads.
+
+mod absent;
+mod aggregate;
+mod binary;
+mod buckets;
+pub(crate) mod budget;
+mod call;
+mod info;
+mod join;
+mod label;
+mod map;
+mod matching;
+mod range;
+mod ranking;
+pub(crate) mod scalar;
+mod scan;
+mod selector;
+mod set;
+mod sort;
+mod subquery;
+pub(crate) mod unique;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::annotations::Annotations;
+use model::labels::Labels;
+use model::storage::{Querier, Series};
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+pub(crate) use info::info_select;
+pub(crate) use range::range_series;
+pub(crate) use subquery::inner_steps;
+
+use crate::ast::ValueType;
+use crate::cancel::CancelToken;
+use crate::error::Error;
+use crate::exec::budget::{Budget, Charge};
+use crate::notes::{Note, Notes};
+use crate::plan::{Node, NodeKind, Select};
+use crate::token::Span;
+use crate::value::{Column, Points, Steps, without_metadata};
+
+/// How many series are in work at a time. Fixed, so that results do not depend on the number of threads.
+pub(crate) const BATCH_SERIES: usize = 256;
+/// Below this many series, threads cost more than they give.
+const PARALLEL_SERIES_MIN: usize = 16;
+
+const STAGE: &str = "expression evaluation";
+
+/// Series with their values, in a fixed order.
+pub(crate) type Batch = Vec<Column>;
+
+/// Yields the series of an instant vector, batch by batch.
+pub(crate) trait Operator {
+    /// The next series; `None` at the end. A batch may be empty.
+    fn next(&mut self) -> Result<Option<Batch>, Error>;
+}
+
+pub(crate) type BoxOperator<'q> = Box<dyn Operator + 'q>;
+
+/// What every operator of a query shares.
+pub(crate) struct Context<'q> {
+    pub(crate) querier: &'q dyn Querier,
+    pub(crate) pool: Option<&'q ThreadPool>,
+    pub(crate) cancel: &'q CancelToken,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) settings: Settings,
+    pub(crate) notes: Mutex<Notes>,
+    /// What storage had to say.
+    pub(crate) storage_annotations: Mutex<Annotations>,
+    /// Series already selected, by what selected them: equal selectors are fetched once.
+    pub(crate) selected: Mutex<HashMap<String, SelectedSeries>>,
+}
+
+/// Series of a selector; light, decoded when read.
+pub(crate) type SelectedSeries = Arc<Vec<Box<dyn Series>>>;
+
+/// How a query is to be understood.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) lookback: i64,
+    pub(crate) delayed_names: bool,
+    pub(crate) type_and_unit_labels: bool,
+    pub(crate) default_subquery_step: i64,
+}
+
+impl Context<'_> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.cancel.check(STAGE)
+    }
+
+    pub(crate) fn note(&self, note: &Note<'_>, span: Span) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).add(note, span);
+    }
+
+    /// The labels and the mark of a series whose metric changed its meaning.
+    pub(crate) fn nameless(&self, labels: &Labels) -> (Labels, bool) {
+        if self.settings.delayed_names { (labels.clone(), true) } else { (without_metadata(labels), true) }
+    }
+
+    /// A column with what it weighs taken from the budget.
+    pub(crate) fn column(&self, labels: Labels, drop_name: bool, points: Points) -> Result<Column, Error> {
+        let charge = self.charge(&points)?;
+        Ok(Column { labels, drop_name, points, charge })
+    }
+
+    pub(crate) fn charge(&self, points: &Points) -> Result<Charge, Error> {
+        self.budget.charge(points.samples(), points.bytes())
+    }
+
+    /// Applies `work` to all items, in parallel where it pays, keeping their order and dropping what came to nothing.
+    pub(crate) fn parallel<T, R, S>(
+        &self,
+        items: Vec<T>,
+        scratch: impl Fn() -> S + Sync + Send,
+        work: impl Fn(&mut S, T) -> Result<Option<R>, Error> + Sync + Send,
+    ) -> Result<Vec<R>, Error>
+    where
+        T: Send,
+        R: Send,
+    {
+        match self.pool {
+            Some(pool) if items.len() >= PARALLEL_SERIES_MIN && pool.current_num_threads() > 1 => {
+                let results: Vec<Result<Option<R>, Error>> = pool.install(|| {
+                    items.into_par_iter().with_min_len(4).map_init(&scratch, |s, item| work(s, item)).collect()
+                });
+                results.into_iter().filter_map(Result::transpose).collect()
+            }
+            _ => {
+                let mut s = scratch();
+                items.into_iter().filter_map(|item| work(&mut s, item).transpose()).collect()
+            }
+        }
+    }
+}
+
+/// Opens the operator of a node whose value is an instant vector.
+pub(crate) fn open<'q>(ctx: &'q Context<'q>, node: &'q Node, steps: Steps) -> Result<BoxOperator<'q>, Error> {
+    if steps.count == 0 {
+        return Ok(Box::new(Ready::new(Vec::new())));
+    }
+    match &node.kind {
+        NodeKind::Select(select) => selector::open(ctx, select, node.span, steps),
+        NodeKind::StepInvariant(child) => map::broadcast(ctx, child, steps),
+        NodeKind::Call { function, args } => call::open(ctx, node, function, args, steps),
+        NodeKind::Aggregate(aggregate) => aggregate::open(ctx, aggregate, node.span, steps),
+        NodeKind::Binary(binary) => binary::open(ctx, binary, node.span, steps),
+        NodeKind::Negate(child) => map::negate(ctx, child, steps),
+        NodeKind::Number(_) | NodeKind::Text(_) | NodeKind::Range(_) | NodeKind::Subquery(_) => {
+            debug_assert!(node.value_type != ValueType::Vector, "the checker lets only vectors come here");
+            Ok(Box::new(Ready::new(Vec::new())))
+        }
+    }
+}
+
+/// All series of an operator.
+pub(crate) fn drain(operator: &mut dyn Operator) -> Result<Vec<Column>, Error> {
+    let mut all = Vec::new();
+    while let Some(batch) = operator.next()? {
+        all.extend(batch);
+    }
+    Ok(all)
+}
+
+/// Series that are there already.
+pub(crate) struct Ready {
+    batch: Option<Batch>,
+}
+
+impl Ready {
+    pub(crate) fn new(batch: Batch) -> Self {
+        Self { batch: Some(batch) }
+    }
+}
+
+impl Operator for Ready {
+    fn next(&mut self) -> Result<Option<Batch>, Error> {
+        Ok(self.batch.take())
+    }
+}
+
+/// Series made whole at the first pull, by an operator that needs all its input first.
+pub(crate) struct Lazy<F> {
+    make: Option<F>,
+}
+
+impl<F: FnOnce() -> Result<Vec<Column>, Error>> Lazy<F> {
+    pub(crate) fn new(make: F) -> Self {
+        Self { make: Some(make) }
+    }
+}
+
+impl<F: FnOnce() -> Result<Vec<Column>, Error>> Operator for Lazy<F> {
+    fn next(&mut self) -> Result<Option<Batch>, Error> {
+        self.make.take().map(|make| make()).transpose()
+    }
+}
+
+/// The span of time that a selector looks at over `steps`: both ends included.
+pub(crate) fn selector_range(select: &Select, steps: Steps, before: i64, after: i64) -> (i64, i64) {
+    let (first, last) = (select.reference(steps.start), select.reference(steps.last()));
+    (first.saturating_sub(before).saturating_add(1), last.saturating_add(after))
+}

@@ -1,0 +1,268 @@
+//! Binary operations between the series of two vectors.
+//!
+//! The side on which a match must be unique (the "one" side) is held; the other streams by. Everything is decided
+//! step by step, as series may take each other's place over time.
+
+use std::collections::HashMap;
+
+use model::labels::{Labels, METRIC_NAME};
+
+use super::binary::{Made, element};
+use super::matching::{Chooser, Signature};
+use super::unique::StepSet;
+use super::{Context, drain, open};
+use crate::ast::{Cardinality, Matching};
+use crate::error::{Error, Fault};
+use crate::plan::Binary;
+use crate::token::Span;
+use crate::value::{ABSENT, Column, Point, Points, Steps};
+
+/// Joins both sides.
+pub(super) fn joined(ctx: &Context<'_>, binary: &Binary, span: Span, steps: Steps) -> Result<Vec<Column>, Error> {
+    let swapped = binary.matching.card == Cardinality::OneToMany;
+    let (many_side, one_side) = if swapped { (&binary.rhs, &binary.lhs) } else { (&binary.lhs, &binary.rhs) };
+    let one = OneSide::new(ctx, one_side, binary, steps)?;
+    let mut join = Join { ctx, binary, span, steps, swapped, one, matched: HashMap::new(), made: Vec::new() };
+    let mut many = open(ctx, many_side, steps)?;
+    while let Some(batch) = many.next()? {
+        ctx.check()?;
+        for column in &batch {
+            join.many_column(column)?;
+        }
+    }
+    if binary.matching.fill_left.is_some() {
+        join.unmatched()?;
+    }
+    Ok(join.made)
+}
+
+/// The side whose series are unique per match and step.
+struct OneSide {
+    columns: Vec<Column>,
+    groups: HashMap<Signature, Vec<usize>>,
+    chooser: Chooser,
+    /// Steps at which two series match the same, with the fault that is.
+    duplicate: Option<(StepSet, Vec<(usize, Fault)>)>,
+}
+
+impl OneSide {
+    fn new(ctx: &Context<'_>, node: &crate::plan::Node, binary: &Binary, steps: Steps) -> Result<Self, Error> {
+        let chooser = Chooser::matching(&binary.matching);
+        let columns = drain(open(ctx, node, steps)?.as_mut())?;
+        let mut groups: HashMap<Signature, Vec<usize>> = HashMap::with_capacity(columns.len());
+        for (i, column) in columns.iter().enumerate() {
+            groups.entry(chooser.signature(&column.labels)).or_default().push(i);
+        }
+        let mut one = Self { columns, groups, chooser, duplicate: None };
+        one.find_duplicates(binary, steps.count);
+        Ok(one)
+    }
+
+    fn find_duplicates(&mut self, binary: &Binary, count: usize) {
+        let side = if binary.matching.card == Cardinality::OneToMany { "left" } else { "right" };
+        for members in self.groups.values().filter(|members| members.len() > 1) {
+            for i in 0..count {
+                let mut present = members.iter().filter(|&&m| self.columns[m].points.is_present(i));
+                let (Some(&a), Some(&b)) = (present.next(), present.next()) else { continue };
+                let (set, faults) = self.duplicate.get_or_insert_with(|| (StepSet::new(count), Vec::new()));
+                if set.insert(i) {
+                    let mut names = [a, b].map(|m| self.columns[m].labels.to_string());
+                    names.sort();
+                    let [first, second] = names;
+                    let group = self.chooser.labels(&self.columns[a].labels).to_string();
+                    faults.push((i, Fault::DuplicateInGroup { group, side, first, second }));
+                }
+            }
+        }
+    }
+
+    /// Fails if a duplicate shows at one of these steps.
+    fn check(&self, shows: impl Fn(usize) -> bool) -> Result<(), Error> {
+        let Some((_, faults)) = &self.duplicate else { return Ok(()) };
+        match faults.iter().find(|(i, _)| shows(*i)) {
+            Some((_, fault)) => Err(fault.clone().into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is known of the matches of one signature.
+struct Matched {
+    /// Steps at which something matched.
+    steps: StepSet,
+    /// With grouping: the same by labels of the result.
+    results: HashMap<Labels, StepSet>,
+}
+
+struct Join<'a, 'q> {
+    ctx: &'a Context<'q>,
+    binary: &'a Binary,
+    span: Span,
+    steps: Steps,
+    swapped: bool,
+    one: OneSide,
+    matched: HashMap<Signature, Matched>,
+    made: Vec<Column>,
+}
+
+/// A partner on the "one" side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Partner {
+    Member(usize),
+    /// The value of `fill`.
+    Fill,
+}
+
+impl Join<'_, '_> {
+    fn many_column(&mut self, many: &Column) -> Result<(), Error> {
+        let filling = self.binary.matching.fill_right.is_some() || self.binary.matching.fill_left.is_some();
+        self.one.check(|i| filling || many.points.is_present(i))?;
+        let signature = self.one.chooser.signature(&many.labels);
+        let members = self.one.groups.get(&signature).cloned().unwrap_or_default();
+        let fill = self.binary.matching.fill_right;
+        if members.is_empty() && fill.is_none() {
+            return Ok(());
+        }
+        // Without labels taken over, all partners give the same result labels: one column holds them all.
+        let partners: Vec<Partner> =
+            members.iter().map(|m| Partner::Member(*m)).chain(fill.map(|_| Partner::Fill)).collect();
+        let together = self.binary.matching.include.is_empty();
+        if together {
+            return self.combine(many, &signature, &members, &partners);
+        }
+        for partner in partners {
+            self.combine(many, &signature, &members, &[partner])?;
+        }
+        Ok(())
+    }
+
+    /// Combines a series of the "many" side with some of its partners into one series.
+    fn combine(
+        &mut self,
+        many: &Column,
+        signature: &Signature,
+        members: &[usize],
+        partners: &[Partner],
+    ) -> Result<(), Error> {
+        let labels = match partners.first() {
+            Some(Partner::Member(m)) => self.result_labels(&many.labels, &self.one.columns[*m].labels),
+            _ => self.result_labels(&many.labels, &self.one.chooser.labels(&many.labels)),
+        };
+        let mut points = Points::absent(self.steps.count);
+        let mut any = false;
+        for i in 0..self.steps.count {
+            let Some(a) = many.points.get(i) else { continue };
+            let present = members.iter().find(|&&m| self.one.columns[m].points.is_present(i));
+            let partner = present.map_or(Partner::Fill, |m| Partner::Member(*m));
+            if !partners.contains(&partner) {
+                continue;
+            }
+            let b = match partner {
+                Partner::Member(m) => self.one.columns[m].points.get(i),
+                Partner::Fill => self.binary.matching.fill_right.map(Point::Float),
+            };
+            let Some(made) = b.and_then(|b| self.element(a, b)) else { continue };
+            record(&mut self.matched, signature, &self.binary.matching, &labels, i, self.steps.count)?;
+            if let Some(made) = made {
+                made.store(&mut points, i);
+                any = true;
+            }
+        }
+        if any { self.push(labels, points) } else { Ok(()) }
+    }
+
+    /// `None` if the two do not go together; `Some(None)` if a comparison does not hold.
+    fn element(&self, many: Point<'_>, one: Point<'_>) -> Option<Option<Made>> {
+        let (a, b) = if self.swapped { (one, many) } else { (many, one) };
+        let (made, holds) = element(self.ctx, self.binary.op, a, b, self.span)?;
+        Some(match (self.binary.return_bool, holds) {
+            (true, holds) => Some(Made::Float(f64::from(u8::from(holds)))),
+            (false, true) => Some(made),
+            (false, false) => None,
+        })
+    }
+
+    fn push(&mut self, labels: Labels, points: Points) -> Result<(), Error> {
+        let column = self.ctx.column(labels, self.binary.return_bool, points)?;
+        self.made.push(column);
+        Ok(())
+    }
+
+    /// Series of the "one" side that nothing matched meet the fill value.
+    fn unmatched(&mut self) -> Result<(), Error> {
+        let Some(fill) = self.binary.matching.fill_left else { return Ok(()) };
+        self.one.check(|_| true)?;
+        for index in 0..self.one.columns.len() {
+            let column = &self.one.columns[index];
+            let signature = self.one.chooser.signature(&column.labels);
+            let labels = self.result_labels(&self.one.chooser.labels(&column.labels), &column.labels);
+            let mut points = Points { floats: vec![ABSENT; self.steps.count], histograms: None };
+            let mut any = false;
+            for i in 0..self.steps.count {
+                if self.matched.get(&signature).is_some_and(|m| m.steps.contains(i)) {
+                    continue;
+                }
+                let Some(b) = self.one.columns[index].points.get(i) else { continue };
+                if let Some(Some(made)) = self.element(Point::Float(fill), b) {
+                    made.store(&mut points, i);
+                    any = true;
+                }
+            }
+            if any {
+                self.push(labels, points)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The labels of what comes of `many` and `one`.
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let matching = &self.binary.matching;
+        let op = self.binary.op;
+        let new_metric = !op.is_comparison() && !op.is_trim();
+        let drops_name = new_metric || (self.binary.return_bool && !self.ctx.settings.delayed_names);
+        let mut labels = if drops_name { crate::value::without_metadata(many) } else { many.clone() };
+        if matching.card == Cardinality::OneToOne {
+            let listed = |name: &[u8]| matching.labels.iter().any(|l| l.as_bytes() == name);
+            labels = labels.filtered(|name| listed(name) == matching.on);
+        }
+        if matching.include.is_empty() {
+            return labels;
+        }
+        let mut builder = labels.to_builder();
+        for name in &matching.include {
+            builder.set(name, one.get(name).unwrap_or_default());
+        }
+        builder.build()
+    }
+}
+
+/// Notes a match at a step; fails if there must be only one.
+fn record(
+    matched: &mut HashMap<Signature, Matched>,
+    signature: &Signature,
+    matching: &Matching,
+    labels: &Labels,
+    i: usize,
+    count: usize,
+) -> Result<(), Error> {
+    if !matched.contains_key(signature) {
+        let fresh = Matched { steps: StepSet::new(count), results: HashMap::new() };
+        matched.insert(signature.clone(), fresh);
+    }
+    let Some(known) = matched.get_mut(signature) else { return Ok(()) };
+    let first = known.steps.insert(i);
+    if matching.card == Cardinality::OneToOne {
+        return if first { Ok(()) } else { Err(Fault::ManyToOneNotExplicit.into()) };
+    }
+    if !known.results.contains_key(labels) {
+        known.results.insert(labels.clone(), StepSet::new(count));
+    }
+    let fresh = known.results.get_mut(labels).is_none_or(|steps| steps.insert(i));
+    if fresh { Ok(()) } else { Err(Fault::GroupingNotUnique.into()) }
+}
+
+/// The name a series goes by in notes.
+pub(super) fn metric_name(labels: &Labels) -> &str {
+    labels.get(METRIC_NAME).unwrap_or_default()
+}

@@ -1,0 +1,100 @@
+//! Range vectors as the result of a query.
+
+use std::sync::Arc;
+
+use model::histogram::FloatHistogram;
+use model::labels::Labels;
+use model::storage::Columns;
+
+use super::{Context, scan, selector_range, subquery};
+use crate::ast::Extension;
+use crate::error::{Error, Fault};
+use crate::exec::budget::Charge;
+use crate::kernel::extended;
+use crate::kernel::window::{Bounds, Samples, Window};
+use crate::plan::{Node, NodeKind, RangeSelect};
+use crate::value::{Steps, histogram_samples};
+
+/// A series with the samples of one range.
+#[derive(Debug)]
+pub(crate) struct RangeSeries {
+    pub(crate) labels: Labels,
+    pub(crate) drop_name: bool,
+    pub(crate) floats: Vec<(i64, f64)>,
+    pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
+    /// Kept until the result is handed over.
+    pub(crate) charge: Charge,
+}
+
+/// The series of a range selector or subquery, evaluated at `time`.
+pub(crate) fn range_series(ctx: &Context<'_>, node: &Node, time: i64) -> Result<Vec<RangeSeries>, Error> {
+    let steps = Steps::once(time);
+    match &node.kind {
+        NodeKind::Range(range) => of_selector(ctx, range, steps),
+        NodeKind::Subquery(subquery) => subquery::evaluate(ctx, subquery, steps)?
+            .into_iter()
+            .map(|(labels, drop_name, columns)| {
+                let all = Bounds { start: i64::MIN, end: i64::MAX, ..Bounds::default() };
+                collect(ctx, labels, drop_name, &columns, all, Extension::None)
+            })
+            .filter_map(Result::transpose)
+            .collect(),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn of_selector(ctx: &Context<'_>, range: &RangeSelect, steps: Steps) -> Result<Vec<RangeSeries>, Error> {
+    let select = &range.select;
+    let lookback = ctx.settings.lookback;
+    let (before, after) = match select.extension {
+        Extension::None => (0, 0),
+        Extension::Anchored => (lookback, 0),
+        Extension::Smoothed => (lookback, lookback),
+    };
+    let span = selector_range(select, steps, range.range.saturating_add(before), after);
+    let series = scan::select(ctx, select, span, 0, range.range)?;
+    let end = select.reference(steps.start);
+    let bounds = Bounds { start: end.saturating_sub(range.range), end, before, after, time: steps.start };
+    let indices: Vec<usize> = (0..series.len()).collect();
+    ctx.parallel(indices, Columns::default, |scratch, i| {
+        ctx.check()?;
+        scratch.clear();
+        series[i].read(scratch)?;
+        collect(ctx, series[i].labels(), false, scratch, bounds, select.extension)
+    })
+}
+
+fn collect(
+    ctx: &Context<'_>,
+    labels: Labels,
+    drop_name: bool,
+    columns: &Columns,
+    bounds: Bounds,
+    extension: Extension,
+) -> Result<Option<RangeSeries>, Error> {
+    let samples = Samples::of(columns);
+    let mut found = None;
+    samples.each(1, |_| bounds, |_, w| found = Some(of_window(w, extension)));
+    let Some((floats, histograms)) = found else { return Ok(None) };
+    if extension != Extension::None && !histograms.is_empty() {
+        let word = if extension == Extension::Anchored { "anchored" } else { "smoothed" };
+        return Err(Fault::Other(format!("{word} modifier is not supported with histograms")).into());
+    }
+    if floats.is_empty() && histograms.is_empty() {
+        return Ok(None);
+    }
+    let weight = floats.len() as u64 + histograms.iter().map(|(_, h)| histogram_samples(h)).sum::<u64>();
+    ctx.budget.count(weight);
+    let charge = ctx.budget.charge(weight, weight * 16)?;
+    Ok(Some(RangeSeries { labels, drop_name, floats, histograms, charge }))
+}
+
+type Collected = (Vec<(i64, f64)>, Vec<(i64, Arc<FloatHistogram>)>);
+
+fn of_window(w: &Window<'_>, extension: Extension) -> Collected {
+    let floats = match extension {
+        Extension::None => w.float_times.iter().copied().zip(w.floats.iter().copied()).collect(),
+        _ => extended::with_bounds(w, extension == Extension::Smoothed),
+    };
+    (floats, w.histogram_times.iter().copied().zip(w.histograms.iter().cloned()).collect())
+}

@@ -1,0 +1,84 @@
+//! Selecting series and decoding each once.
+
+use std::sync::{Arc, PoisonError};
+
+use model::sample::Timestamp;
+use model::storage::{Columns, Order, SelectHints, Series};
+
+use super::{BATCH_SERIES, Batch, Context, Operator, SelectedSeries};
+use crate::error::Error;
+use crate::plan::Select;
+use crate::value::Column;
+
+/// The series of a selector over the closed time span `range`; equal selections are made once.
+pub(super) fn select(
+    ctx: &Context<'_>,
+    select: &Select,
+    range: (i64, i64),
+    step: i64,
+    window: i64,
+) -> Result<SelectedSeries, Error> {
+    let key = format!("{:?} {range:?}", select.matchers);
+    if let Some(found) = ctx.selected.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(Arc::clone(found));
+    }
+    let hints = SelectHints {
+        range: Some((Timestamp(range.0), Timestamp(range.1))),
+        step_ms: step,
+        window_ms: window,
+        function: select.applied.to_owned(),
+        limit: 0,
+    };
+    let mut set = ctx.querier.select(Order::Any, &hints, &select.matchers)?;
+    let mut series = Vec::new();
+    while let Some(one) = set.advance()? {
+        series.push(one);
+        if series.len() % BATCH_SERIES == 0 {
+            ctx.check()?;
+        }
+    }
+    let annotations = set.annotations();
+    ctx.storage_annotations.lock().unwrap_or_else(PoisonError::into_inner).merge(annotations);
+    let series = Arc::new(series);
+    ctx.selected.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&series));
+    Ok(series)
+}
+
+/// Decodes series batch by batch and makes a column of each.
+pub(super) struct Scan<'q, F> {
+    ctx: &'q Context<'q>,
+    series: SelectedSeries,
+    next: usize,
+    work: F,
+}
+
+impl<'q, F> Scan<'q, F>
+where
+    F: Fn(&dyn Series, &Columns) -> Result<Option<Column>, Error> + Sync + Send,
+{
+    pub(super) fn new(ctx: &'q Context<'q>, series: SelectedSeries, work: F) -> Self {
+        Self { ctx, series, next: 0, work }
+    }
+}
+
+impl<F> Operator for Scan<'_, F>
+where
+    F: Fn(&dyn Series, &Columns) -> Result<Option<Column>, Error> + Sync + Send,
+{
+    fn next(&mut self) -> Result<Option<Batch>, Error> {
+        if self.next >= self.series.len() {
+            return Ok(None);
+        }
+        let end = (self.next + BATCH_SERIES).min(self.series.len());
+        let batch: Vec<usize> = (self.next..end).collect();
+        self.next = end;
+        let (ctx, series, work) = (self.ctx, &self.series, &self.work);
+        let columns = ctx.parallel(batch, Columns::default, |scratch, i| {
+            ctx.check()?;
+            scratch.clear();
+            series[i].read(scratch)?;
+            work(series[i].as_ref(), scratch)
+        })?;
+        Ok(Some(columns))
+    }
+}

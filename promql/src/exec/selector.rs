@@ -1,0 +1,98 @@
+//! Instant-vector selectors: at each step the latest sample, if it is not older than the lookback.
+
+use model::sample::is_stale;
+use model::storage::Columns;
+
+use super::scan::{self, Scan};
+use super::{BoxOperator, Context, selector_range, window};
+use crate::ast::Extension;
+use crate::error::Error;
+use crate::plan::Select;
+use crate::token::Span;
+use crate::value::{Points, Steps, histogram_samples};
+
+/// What to take of the latest sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Take {
+    /// Its value.
+    Value,
+    /// Its time in seconds.
+    Timestamp,
+}
+
+pub(super) fn open<'q>(
+    ctx: &'q Context<'q>,
+    select: &'q Select,
+    span: Span,
+    steps: Steps,
+) -> Result<BoxOperator<'q>, Error> {
+    if select.extension == Extension::Smoothed {
+        return window::smoothed_selector(ctx, select, span, steps);
+    }
+    taking(ctx, select, steps, Take::Value)
+}
+
+/// The selector, with the values or the times of its samples. Times are of another kind: the name goes.
+pub(super) fn taking<'q>(
+    ctx: &'q Context<'q>,
+    select: &'q Select,
+    steps: Steps,
+    take: Take,
+) -> Result<BoxOperator<'q>, Error> {
+    let lookback = ctx.settings.lookback;
+    let range = selector_range(select, steps, lookback, 0);
+    let series = scan::select(ctx, select, range, steps.interval, 0)?;
+    Ok(Box::new(Scan::new(ctx, series, move |series, columns| {
+        let mut points = Points::absent(steps.count);
+        let seen = latest(select, steps, lookback, columns, take, &mut points);
+        if seen == 0 {
+            return Ok(None);
+        }
+        ctx.budget.count(seen);
+        let (labels, drop_name) = match take {
+            Take::Value => (series.labels(), false),
+            Take::Timestamp => ctx.nameless(&series.labels()),
+        };
+        ctx.column(labels, drop_name, points).map(Some)
+    })))
+}
+
+/// Fills `points` and returns how many samples that took.
+pub(super) fn latest(
+    select: &Select,
+    steps: Steps,
+    lookback: i64,
+    columns: &Columns,
+    take: Take,
+    points: &mut Points,
+) -> u64 {
+    let times = &columns.timestamps;
+    let mut after = 0;
+    let mut seen = 0;
+    for i in 0..steps.count {
+        let reference = select.reference(steps.at(i));
+        // One past the latest sample at or before the reference.
+        while after < times.len() && times[after] <= reference {
+            after += 1;
+        }
+        let Some(at) = after.checked_sub(1) else { continue };
+        if times[at] <= reference.saturating_sub(lookback) || is_stale(columns.values[at]) {
+            continue;
+        }
+        match (take, columns.histogram_at(at)) {
+            (Take::Timestamp, _) => {
+                points.floats[i] = times[at] as f64 / 1000.0;
+                seen += 1;
+            }
+            (Take::Value, Some(histogram)) => {
+                seen += histogram_samples(histogram);
+                points.set_histogram(i, histogram.clone());
+            }
+            (Take::Value, None) => {
+                points.floats[i] = columns.values[at];
+                seen += 1;
+            }
+        }
+    }
+    seen
+}

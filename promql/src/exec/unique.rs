@@ -1,0 +1,98 @@
+//! No two series of a vector may have the same labels at the same step; different steps are merged in the end.
+
+use std::collections::HashMap;
+
+use model::labels::Labels;
+
+use super::{Batch, BoxOperator, Context, Operator};
+use crate::error::{Error, Fault};
+use crate::value::{Column, Points};
+
+/// A bit per step.
+#[derive(Debug, Clone)]
+pub(super) struct StepSet(Vec<u64>);
+
+impl StepSet {
+    pub(super) fn new(count: usize) -> Self {
+        Self(vec![0; count.div_ceil(64)])
+    }
+
+    pub(super) fn contains(&self, i: usize) -> bool {
+        self.0[i / 64] & (1 << (i % 64)) != 0
+    }
+
+    /// Whether it was not in yet.
+    pub(super) fn insert(&mut self, i: usize) -> bool {
+        let fresh = !self.contains(i);
+        self.0[i / 64] |= 1 << (i % 64);
+        fresh
+    }
+
+    /// Adds the steps at which there is a point; `false` if one of them was in already.
+    pub(super) fn insert_present(&mut self, points: &Points) -> bool {
+        (0..points.len()).filter(|&i| points.is_present(i)).fold(true, |fresh, i| self.insert(i) && fresh)
+    }
+}
+
+/// Where two series with the same labels are a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within {
+    /// At the same step.
+    Step,
+    /// Anywhere: functions of ranges have it so.
+    Query,
+}
+
+struct Checked<'q> {
+    within: Within,
+    child: BoxOperator<'q>,
+    seen: HashMap<Labels, StepSet>,
+}
+
+/// Fails if two series come with the same labels. With delayed names that is looked at in the end.
+pub(super) fn checked<'q>(ctx: &'q Context<'q>, child: BoxOperator<'q>, within: Within) -> BoxOperator<'q> {
+    if ctx.settings.delayed_names {
+        return child;
+    }
+    Box::new(Checked { within, child, seen: HashMap::new() })
+}
+
+impl Operator for Checked<'_> {
+    fn next(&mut self) -> Result<Option<Batch>, Error> {
+        let Some(batch) = self.child.next()? else { return Ok(None) };
+        for column in &batch {
+            let count = column.points.len();
+            let known = self.within == Within::Query && self.seen.contains_key(&column.labels);
+            let steps = self.seen.entry(column.labels.clone()).or_insert_with(|| StepSet::new(count));
+            if known || !steps.insert_present(&column.points) {
+                return Err(Fault::SameLabels.into());
+            }
+        }
+        Ok(Some(batch))
+    }
+}
+
+/// Joins series with the same labels into one, in the order of their first.
+///
+/// # Errors
+/// If two of them have a point at the same step.
+pub(crate) fn merged(columns: Vec<Column>) -> Result<Vec<Column>, Error> {
+    let mut places: HashMap<Labels, usize> = HashMap::with_capacity(columns.len());
+    let mut merged: Vec<Column> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let Some(&at) = places.get(&column.labels) else {
+            places.insert(column.labels.clone(), merged.len());
+            merged.push(column);
+            continue;
+        };
+        let into = &mut merged[at].points;
+        for i in 0..column.points.len() {
+            let Some(point) = column.points.get(i) else { continue };
+            if into.is_present(i) {
+                return Err(Fault::SameLabels.into());
+            }
+            into.set(i, point);
+        }
+    }
+    Ok(merged)
+}

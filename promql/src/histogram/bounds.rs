@@ -1,0 +1,102 @@
+//! The bounds of buckets, and walks over all buckets of a histogram.
+
+use model::histogram::{FloatHistogram, Span};
+
+/// A bucket with its bounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bucket {
+    pub(crate) lower: f64,
+    pub(crate) upper: f64,
+    pub(crate) lower_included: bool,
+    pub(crate) upper_included: bool,
+    pub(crate) count: f64,
+}
+
+impl Bucket {
+    /// Which part of the bucket's width lies at or below `value`, which is inside its finite bounds: linear, or on a
+    /// logarithmic scale as exponential buckets are spaced.
+    pub(crate) fn fraction_below(&self, value: f64, linear: bool) -> f64 {
+        if linear {
+            return (value - self.lower) / (self.upper - self.lower);
+        }
+        let [lower, upper, value_log] = [self.lower, self.upper, value].map(|v| v.abs().log2());
+        if value > 0.0 { (value_log - lower) / (upper - lower) } else { 1.0 - (value_log - upper) / (lower - upper) }
+    }
+}
+
+/// The upper bound of exponential bucket `index`: `2^(index * 2^-schema)`.
+pub(crate) fn exponential_bound(index: i32, schema: i32) -> f64 {
+    let exponent = f64::from(index) * f64::from(-schema).exp2();
+    // The last finite bucket ends at the largest float, the one after it at infinity.
+    if exponent == 1024.0 { f64::MAX } else { exponent.exp2() }
+}
+
+/// The upper bound of bucket `index`, of either kind.
+pub(crate) fn bound(h: &FloatHistogram, index: i32) -> f64 {
+    bound_of(h.schema, &h.custom_values, index)
+}
+
+pub(crate) fn bound_of(schema: i32, custom: &[f64], index: i32) -> f64 {
+    if schema != model::histogram::CUSTOM_BUCKETS_SCHEMA {
+        return exponential_bound(index, schema);
+    }
+    match usize::try_from(index) {
+        Err(_) => f64::NEG_INFINITY,
+        Ok(index) => custom.get(index).copied().unwrap_or(f64::INFINITY),
+    }
+}
+
+/// Counts with the index of their bucket.
+pub(crate) fn indexed<'a>(spans: &'a [Span], counts: &'a [f64]) -> impl Iterator<Item = (i32, f64)> + 'a {
+    let mut start = 0;
+    let indices = spans.iter().flat_map(move |span| {
+        let first = start + span.offset;
+        start = first + span.length as i32;
+        first..start
+    });
+    indices.zip(counts.iter().copied())
+}
+
+fn positive(h: &FloatHistogram, index: i32, count: f64) -> Bucket {
+    let (lower, upper) = (bound(h, index - 1), bound(h, index));
+    let custom = h.uses_custom_buckets();
+    Bucket { lower, upper, lower_included: custom && index == 0, upper_included: true, count }
+}
+
+fn negative(h: &FloatHistogram, index: i32, count: f64) -> Bucket {
+    let (lower, upper) = (-bound(h, index), -bound(h, index - 1));
+    Bucket { lower, upper, lower_included: true, upper_included: false, count }
+}
+
+/// All buckets from the lowest on, with their own bounds.
+pub(crate) fn unclipped(h: &FloatHistogram) -> impl Iterator<Item = Bucket> {
+    let mut below: Vec<Bucket> =
+        indexed(&h.negative_spans, &h.negative).map(|(index, count)| negative(h, index, count)).collect();
+    below.reverse();
+    let zero = (h.zero_count > 0.0).then_some(Bucket {
+        lower: -h.zero_threshold,
+        upper: h.zero_threshold,
+        lower_included: true,
+        upper_included: true,
+        count: h.zero_count,
+    });
+    let above: Vec<Bucket> =
+        indexed(&h.positive_spans, &h.positive).map(|(index, count)| positive(h, index, count)).collect();
+    below.into_iter().chain(zero).chain(above)
+}
+
+/// All buckets from the lowest on; those that reach into the zero bucket end at its threshold.
+pub(crate) fn all(h: &FloatHistogram) -> impl DoubleEndedIterator<Item = Bucket> {
+    let threshold = h.zero_threshold;
+    let buckets: Vec<Bucket> = unclipped(h)
+        .map(|mut bucket| {
+            if bucket.upper < 0.0 && bucket.upper > -threshold {
+                bucket.upper = -threshold;
+            } else if bucket.lower > 0.0 && bucket.lower < threshold {
+                bucket.lower = threshold;
+            }
+            bucket
+        })
+        .collect();
+    buckets.into_iter()
+}

@@ -1,0 +1,12 @@
+//! The arithmetic of PromQL: free functions over slices, without labels, clocks or storage.
+
+pub(crate) mod arithmetic;
+pub(crate) mod calendar;
+pub(crate) mod classic;
+pub(crate) mod extended;
+pub(crate) mod kahan;
+pub(crate) mod over_time;
+pub(crate) mod quantile;
+pub(crate) mod rate;
+pub(crate) mod regression;
+pub(crate) mod window;

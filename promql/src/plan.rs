@@ -1,0 +1,124 @@
+//! The plan of a query: the syntax tree with every time and length resolved, and the parts that do not depend on the
+//! step marked, so that they run once.
+
+mod build;
+mod duration;
+mod step_invariant;
+
+use model::matcher::Matcher;
+
+pub(crate) use build::build;
+
+use crate::ast::{AggregateOp, BinaryOp, Extension, Matching, ValueType};
+use crate::function::Function;
+use crate::token::Span;
+
+/// The times a query asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueryTimes {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// 0 for an instant query.
+    pub(crate) step: i64,
+}
+
+/// A node of the plan.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) kind: NodeKind,
+    pub(crate) value_type: ValueType,
+    pub(crate) span: Span,
+}
+
+/// What a node does.
+#[derive(Debug, Clone)]
+pub(crate) enum NodeKind {
+    Number(f64),
+    Text(String),
+    Select(Select),
+    Range(RangeSelect),
+    Subquery(Box<Subquery>),
+    /// Evaluated once, at the first step.
+    StepInvariant(Box<Node>),
+    Call {
+        function: &'static Function,
+        args: Vec<Node>,
+    },
+    Aggregate(Box<Aggregate>),
+    Binary(Box<Binary>),
+    Negate(Box<Node>),
+}
+
+/// Series to select, and at which time.
+#[derive(Debug, Clone)]
+pub(crate) struct Select {
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) offset: i64,
+    pub(crate) at: Option<i64>,
+    pub(crate) extension: Extension,
+    /// Function or aggregation applied to it, as a hint for storage.
+    pub(crate) applied: &'static str,
+}
+
+/// Series to select with a range of samples.
+#[derive(Debug, Clone)]
+pub(crate) struct RangeSelect {
+    pub(crate) select: Select,
+    pub(crate) range: i64,
+}
+
+/// An expression at many steps, as a range.
+#[derive(Debug, Clone)]
+pub(crate) struct Subquery {
+    pub(crate) child: Node,
+    pub(crate) range: i64,
+    pub(crate) step: Option<i64>,
+    pub(crate) offset: i64,
+    pub(crate) at: Option<i64>,
+}
+
+/// An aggregation.
+#[derive(Debug, Clone)]
+pub(crate) struct Aggregate {
+    pub(crate) op: AggregateOp,
+    pub(crate) child: Node,
+    pub(crate) param: Option<Node>,
+    /// Sorted.
+    pub(crate) grouping: Vec<String>,
+    pub(crate) without: bool,
+}
+
+/// A binary operation.
+#[derive(Debug, Clone)]
+pub(crate) struct Binary {
+    pub(crate) op: BinaryOp,
+    pub(crate) lhs: Node,
+    pub(crate) rhs: Node,
+    pub(crate) return_bool: bool,
+    /// Meaningful between vectors.
+    pub(crate) matching: Matching,
+}
+
+impl Select {
+    /// The time looked at when the expression is evaluated at `time`.
+    pub(crate) fn reference(&self, time: i64) -> i64 {
+        self.at.unwrap_or(time).saturating_sub(self.offset)
+    }
+}
+
+impl Subquery {
+    /// The end of the range when the expression is evaluated at `time`.
+    pub(crate) fn reference(&self, time: i64) -> i64 {
+        self.at.unwrap_or(time).saturating_sub(self.offset)
+    }
+}
+
+impl Node {
+    /// Itself, or what it marks as step-invariant.
+    pub(crate) fn inner(&self) -> &Node {
+        match &self.kind {
+            NodeKind::StepInvariant(child) => child,
+            _ => self,
+        }
+    }
+}

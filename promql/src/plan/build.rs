@@ -1,0 +1,168 @@
+//! Syntax tree to plan.
+
+use super::duration::Lengths;
+use super::step_invariant::{Built, Wrap};
+use super::{Aggregate, Binary, Node, NodeKind, QueryTimes, RangeSelect, Select, Subquery};
+use crate::ast::{self, At, Expr, ValueType, VectorSelector};
+use crate::error::Error;
+use crate::function::{Apply, Clock, Window};
+use crate::token::Span;
+
+/// Builds the plan of `expr` for these times.
+pub(crate) fn build(expr: &Expr, times: QueryTimes) -> Result<Node, Error> {
+    let builder = Builder { times, lengths: Lengths { times } };
+    Ok(builder.node(expr, "")?.wrapped())
+}
+
+struct Builder {
+    times: QueryTimes,
+    lengths: Lengths,
+}
+
+impl Builder {
+    /// `applied`: the function or aggregation right above.
+    fn node(&self, expr: &Expr, applied: &'static str) -> Result<Built, Error> {
+        let (span, value_type) = (expr.span(), expr.value_type());
+        let built = |kind, wrap| Ok(Built { node: Node { kind, value_type, span }, wrap });
+        match expr {
+            Expr::Number(number) => built(NodeKind::Number(number.value), Wrap::Constant),
+            Expr::String(text) => built(NodeKind::Text(text.value.clone()), Wrap::Constant),
+            Expr::Selector(selector) => {
+                let select = self.select(selector, applied)?;
+                let wrap = if select.at.is_some() { Wrap::Invariant } else { Wrap::No };
+                built(NodeKind::Select(select), wrap)
+            }
+            Expr::Range(range) => {
+                let select = self.select(&range.selector, applied)?;
+                let wrap = if select.at.is_some() { Wrap::Constant } else { Wrap::No };
+                let range = self.lengths.positive(&range.range)?;
+                built(NodeKind::Range(RangeSelect { select, range }), wrap)
+            }
+            Expr::Subquery(subquery) => {
+                let subquery = self.subquery(subquery)?;
+                let wrap = if subquery.at.is_some() { Wrap::Constant } else { Wrap::No };
+                built(NodeKind::Subquery(Box::new(subquery)), wrap)
+            }
+            Expr::Call(call) => self.call(call),
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate),
+            Expr::Binary(binary) => self.binary(binary, span, value_type),
+            Expr::Unary(unary) => {
+                let child = self.node(&unary.expr, applied)?;
+                if !unary.negative {
+                    return Ok(child);
+                }
+                built(NodeKind::Negate(Box::new(child.node)), child.wrap)
+            }
+            Expr::Paren(paren) => self.node(&paren.expr, applied),
+        }
+    }
+
+    fn at(&self, at: Option<At>) -> Option<i64> {
+        at.map(|at| match at {
+            At::Timestamp(ms) => ms,
+            At::Start => self.times.start,
+            At::End => self.times.end,
+        })
+    }
+
+    fn select(&self, selector: &VectorSelector, applied: &'static str) -> Result<Select, Error> {
+        Ok(Select {
+            matchers: selector.matchers.clone(),
+            offset: self.lengths.offset(&selector.shift)?,
+            at: self.at(selector.shift.at),
+            extension: selector.extension,
+            applied,
+        })
+    }
+
+    fn subquery(&self, subquery: &ast::Subquery) -> Result<Subquery, Error> {
+        let child = self.node(&subquery.expr, "")?;
+        // Inside a subquery, whatever does not depend on the step is marked, even what is cheap to repeat.
+        let child = if child.wrap == Wrap::No { child.node } else { child.invariant() };
+        Ok(Subquery {
+            child,
+            range: self.lengths.positive(&subquery.range)?,
+            step: subquery.step.as_ref().map(|step| self.lengths.positive(step)).transpose()?,
+            offset: self.lengths.offset(&subquery.shift)?,
+            at: self.at(subquery.shift.at),
+        })
+    }
+
+    /// Numbers of the query itself are constants of its plan.
+    fn clock(&self, clock: Clock) -> Option<f64> {
+        let QueryTimes { start, end, step } = self.times;
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        match clock {
+            Clock::Start => Some(seconds(start)),
+            Clock::End => Some(seconds(end)),
+            Clock::Range => Some(seconds(end - start)),
+            Clock::Step => Some(if start == end { 0.0 } else { seconds(step) }),
+            Clock::Pi | Clock::Time => None,
+        }
+    }
+
+    fn call(&self, call: &ast::Call) -> Result<Built, Error> {
+        let function = call.function;
+        let (span, value_type) = (call.span, function.returns);
+        if let Apply::Clock(clock) = function.apply
+            && let Some(number) = self.clock(clock)
+        {
+            let node = Node { kind: NodeKind::Number(number), value_type, span };
+            return Ok(Built { node, wrap: Wrap::Constant });
+        }
+        let args = call.args.iter().map(|arg| self.node(arg, function.name)).collect::<Result<Vec<_>, _>>()?;
+        let on_selector = args.iter().all(|arg| matches!(arg.node.kind, NodeKind::Select(_)) && arg.wrap != Wrap::No);
+        let invariant = match function.apply {
+            Apply::Timestamp => on_selector,
+            apply => !depends_on_step(apply) && args.iter().all(|arg| arg.wrap != Wrap::No),
+        };
+        let args = if invariant {
+            args.into_iter().map(|arg| arg.node).collect()
+        } else {
+            args.into_iter().map(Built::wrapped).collect()
+        };
+        let node = Node { kind: NodeKind::Call { function, args }, value_type, span };
+        Ok(Built { node, wrap: if invariant { Wrap::Invariant } else { Wrap::No } })
+    }
+
+    fn aggregate(&self, aggregate: &ast::Aggregate) -> Result<Built, Error> {
+        let child = self.node(&aggregate.expr, aggregate.op.as_str())?;
+        let param = aggregate.param.as_ref().map(|param| self.node(param, "")).transpose()?;
+        let mut grouping = aggregate.grouping.clone();
+        grouping.sort();
+        let kind = NodeKind::Aggregate(Box::new(Aggregate {
+            op: aggregate.op,
+            child: child.node,
+            param: param.map(|param| param.node),
+            grouping,
+            without: aggregate.without,
+        }));
+        let node = Node { kind, value_type: ValueType::Vector, span: aggregate.span };
+        // As upstream: the parameter has no say in this.
+        Ok(Built { node, wrap: child.wrap })
+    }
+
+    fn binary(&self, binary: &ast::Binary, span: Span, value_type: ValueType) -> Result<Built, Error> {
+        let (lhs, rhs) = (self.node(&binary.lhs, "")?, self.node(&binary.rhs, "")?);
+        let invariant = lhs.wrap != Wrap::No && rhs.wrap != Wrap::No;
+        let (lhs, rhs) = if invariant { (lhs.node, rhs.node) } else { (lhs.wrapped(), rhs.wrapped()) };
+        let kind = NodeKind::Binary(Box::new(Binary {
+            op: binary.op,
+            lhs,
+            rhs,
+            return_bool: binary.return_bool,
+            matching: binary.vector_matching().cloned().unwrap_or_default(),
+        }));
+        let wrap = if invariant { Wrap::Invariant } else { Wrap::No };
+        Ok(Built { node: Node { kind, value_type, span }, wrap })
+    }
+}
+
+/// Whether the value can change with the step even if the arguments do not.
+fn depends_on_step(apply: Apply) -> bool {
+    match apply {
+        Apply::Clock(Clock::Pi) => false,
+        Apply::Clock(_) | Apply::Timestamp | Apply::Window(Window::PredictLinear) | Apply::Calendar(_) => true,
+        _ => false,
+    }
+}

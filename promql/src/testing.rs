@@ -1,0 +1,12 @@
+//! Test scripts in upstream's language (`load`, `clear`, `eval`, `expect`), and a storage in memory to run them on.
+
+mod compare;
+mod fixed_time;
+pub mod memory;
+mod nhcb;
+mod runner;
+mod script;
+
+pub use self::memory::MemoryStorage;
+pub use self::runner::{Failure, Report, run_script, run_script_with, script_config};
+pub use self::script::ScriptError;
