@@ -81,6 +81,8 @@ pub struct NumberLiteral {
 pub struct StringLiteral {
     /// What it stands for, without quotes and escapes.
     pub value: String,
+    /// As written, if its escapes stand for bytes that are no UTF-8; `value` has U+FFFD in their place.
+    pub bytes: Option<String>,
     /// Where it stands.
     pub span: Span,
 }

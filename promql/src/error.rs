@@ -186,8 +186,8 @@ pub enum Fault {
     /// A ratio parameter that is not a number.
     #[error("Ratio value is NaN")]
     RatioNotANumber,
-    /// Not a name for a label.
-    #[error("invalid label name {0:?}")]
+    /// Not a name for a label, in quotes.
+    #[error("invalid label name {0}")]
     LabelName(String),
     /// `label_replace` and `label_join` word it so.
     #[error("invalid destination label name in {function}(): {name}")]

@@ -13,7 +13,7 @@ use model::number::print_float_general;
 pub(crate) use self::bounds::Bucket;
 pub(crate) use self::over::{average, change, extended_increase, increase, smoothed_value, sum};
 pub(crate) use self::quantile::{NanNote, fraction, quantile};
-pub(crate) use self::reset::is_reset;
+pub(crate) use self::reset::{is_reset, keep_totals, stored_hint};
 pub(crate) use self::trim::trimmed;
 pub(crate) use self::wide::Accumulator;
 use self::wide::Wide;

@@ -332,7 +332,9 @@ impl<'a> Parser<'a> {
             Kind::String => {
                 self.next();
                 let value = self.unquoted(token);
-                Ok(Expr::String(StringLiteral { value, span: token.span }))
+                let literal = self.text_of(token);
+                let bytes = (!string_literal::is_text(literal)).then(|| literal.to_owned());
+                Ok(Expr::String(StringLiteral { value, bytes, span: token.span }))
             }
             Kind::LeftParen => {
                 let open = self.next();

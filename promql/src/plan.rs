@@ -5,6 +5,7 @@ mod build;
 mod duration;
 mod step_invariant;
 
+use model::labels::NameScheme;
 use model::matcher::Matcher;
 
 pub(crate) use build::build;
@@ -34,7 +35,7 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) enum NodeKind {
     Number(f64),
-    Text(String),
+    Text(Text),
     Select(Select),
     Range(RangeSelect),
     Subquery(Box<Subquery>),
@@ -49,6 +50,25 @@ pub(crate) enum NodeKind {
     Negate(Box<Node>),
 }
 
+/// A text.
+#[derive(Debug, Clone)]
+pub(crate) struct Text {
+    pub(crate) value: String,
+    /// As written, if it is no UTF-8: no label may be called so.
+    pub(crate) bytes: Option<String>,
+}
+
+impl Text {
+    /// The text as the name of a label; else as the fault shows it, in quotes or plain.
+    pub(crate) fn label_name(&self) -> Result<&str, (String, String)> {
+        match &self.bytes {
+            Some(literal) => Err((literal.clone(), literal.clone())),
+            None if NameScheme::Utf8.label_name_is_valid(&self.value) => Ok(&self.value),
+            None => Err((model::quote::quote(&self.value), self.value.clone())),
+        }
+    }
+}
+
 /// Series to select, and at which time.
 #[derive(Debug, Clone)]
 pub(crate) struct Select {
@@ -58,6 +78,8 @@ pub(crate) struct Select {
     pub(crate) extension: Extension,
     /// Function or aggregation applied to it, as a hint for storage.
     pub(crate) applied: &'static str,
+    /// Only counts and sums of histograms are looked at: their buckets are dropped once resets are found.
+    pub(crate) totals_only: bool,
 }
 
 /// Series to select with a range of samples.
@@ -114,6 +136,14 @@ impl Subquery {
 }
 
 impl Node {
+    /// Its text; empty if it is none.
+    pub(crate) fn text(&self) -> &str {
+        match &self.kind {
+            NodeKind::Text(text) => &text.value,
+            _ => "",
+        }
+    }
+
     /// Itself, or what it marks as step-invariant.
     pub(crate) fn inner(&self) -> &Node {
         match &self.kind {

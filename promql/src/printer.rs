@@ -22,7 +22,10 @@ impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Expr::Number(number) => number.fmt(f),
-            Expr::String(text) => f.write_str(&quote(&text.value)),
+            Expr::String(text) => match &text.bytes {
+                Some(literal) => f.write_str(literal),
+                None => f.write_str(&quote(&text.value)),
+            },
             Expr::Selector(selector) => selector.fmt(f),
             Expr::Range(range) => range.fmt(f),
             Expr::Subquery(subquery) => subquery.fmt(f),

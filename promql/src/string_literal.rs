@@ -28,12 +28,22 @@ pub(crate) fn scan(text: &str) -> Result<usize, String> {
 
 /// What the literal stands for, or why it cannot be unquoted. Escaped bytes that are no UTF-8 become U+FFFD.
 pub(crate) fn unquote(literal: &str) -> Result<String, String> {
+    unquote_bytes(literal)
+        .map(|bytes| String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+/// Whether the literal stands for text, or its escapes for bytes that are no UTF-8.
+pub(crate) fn is_text(literal: &str) -> bool {
+    unquote_bytes(literal).is_ok_and(|bytes| std::str::from_utf8(&bytes).is_ok())
+}
+
+fn unquote_bytes(literal: &str) -> Result<Vec<u8>, String> {
     let invalid = || "invalid syntax".to_owned();
     let mut chars = literal.chars();
     let quote = chars.next().ok_or_else(invalid)?;
     let inner = literal.get(1..literal.len().saturating_sub(1)).ok_or_else(invalid)?;
     if quote == '`' {
-        return Ok(inner.replace('\r', ""));
+        return Ok(inner.replace('\r', "").into_bytes());
     }
     let mut bytes = Vec::with_capacity(inner.len());
     let mut at = 0;
@@ -50,7 +60,7 @@ pub(crate) fn unquote(literal: &str) -> Result<String, String> {
         }
         at += length;
     }
-    Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Ok(bytes)
 }
 
 /// The escape that `text` (at its backslash) starts with, and its length.

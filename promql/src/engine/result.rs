@@ -6,7 +6,7 @@ use model::sample::{Timestamp, Value};
 use crate::ast::ValueType;
 use crate::error::Error;
 use crate::exec::{Context, drain, open, range_series, scalar, unique};
-use crate::plan::{Node, NodeKind};
+use crate::plan::Node;
 use crate::value::{Column, MatrixSeries, Point, QueryValue, Steps, VectorSample, without_metadata};
 
 /// The value at one time.
@@ -15,10 +15,7 @@ pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64) -> Result<Query
     let steps = Steps::once(time);
     match plan.value_type {
         ValueType::String => {
-            let value = match &plan.inner().kind {
-                NodeKind::Text(text) => text.clone(),
-                _ => String::new(),
-            };
+            let value = plan.inner().text().to_owned();
             Ok(QueryValue::String { timestamp, value })
         }
         ValueType::Scalar => {

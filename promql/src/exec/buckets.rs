@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::histogram::{self, NanNote};
 use crate::kernel::classic::{self, Bucket, Raised};
 use crate::notes::{Monotonicity, Note};
-use crate::plan::{Node, NodeKind};
+use crate::plan::Node;
 use crate::token::Span;
 use crate::value::{Column, Points, Steps};
 
@@ -41,10 +41,7 @@ pub(super) fn fraction<'q>(ctx: &'q Context<'q>, args: &'q [Node], steps: Steps)
 
 /// `histogram_quantiles(v, label, q...)`
 pub(super) fn quantiles<'q>(ctx: &'q Context<'q>, args: &'q [Node], steps: Steps) -> Result<BoxOperator<'q>, Error> {
-    let label = match &args[1].kind {
-        NodeKind::Text(text) => text.as_str(),
-        _ => "",
-    };
+    let label = args[1].text();
     let mut all = Vec::new();
     for arg in &args[2..] {
         let numbers = scalar::evaluate(ctx, arg, steps)?;

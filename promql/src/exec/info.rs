@@ -27,7 +27,7 @@ pub(super) fn open_info<'q>(ctx: &'q Context<'q>, args: &'q [Node], steps: Steps
 /// Time span and offset of the info series: as the first selector of the argument has them.
 pub(crate) fn info_select(args: &[Node]) -> Select {
     let (at, offset) = args.first().and_then(|arg| first_select(arg, &mut Vec::new())).unwrap_or((None, 0));
-    Select { matchers: Vec::new(), offset, at, extension: Extension::None, applied: "info" }
+    Select { matchers: Vec::new(), offset, at, extension: Extension::None, applied: "info", totals_only: false }
 }
 
 /// `@` and offset of the first selector, with those of the subqueries around it, the outermost first in `around`.
@@ -164,6 +164,10 @@ impl Infos {
             ctx.check()?;
             columns.clear();
             one.read(&mut columns)?;
+            if !columns.histograms.is_empty() {
+                let text = "this should be an info metric, with float samples";
+                return Err(Fault::Other(format!("{text}: {}", one.labels())).into());
+            }
             let mut points = Points::absent(steps.count);
             ctx.budget.count(latest(select, steps, lookback, &columns, Take::Timestamp, &mut points));
             self.add(one.labels(), points, &mut times, present)?;

@@ -1,6 +1,6 @@
 //! `label_replace` and `label_join`: other labels, same points.
 
-use model::labels::{Labels, METRIC_NAME, NameScheme};
+use model::labels::{Labels, METRIC_NAME};
 use model::pattern::Pattern;
 
 use super::{BoxOperator, Context, Lazy, drain, open, unique};
@@ -8,10 +8,10 @@ use crate::error::{Error, Fault};
 use crate::plan::{Node, NodeKind};
 use crate::value::{Column, Steps};
 
-fn text(node: &Node) -> &str {
+fn label_name(node: &Node) -> Result<&str, String> {
     match &node.kind {
-        NodeKind::Text(text) => text,
-        _ => "",
+        NodeKind::Text(text) => text.label_name().map_err(|(_, plain)| plain),
+        _ => Err(String::new()),
     }
 }
 
@@ -38,11 +38,8 @@ fn relabeled<'q>(
     })))
 }
 
-fn check_destination(function: &'static str, name: &str) -> Result<(), Error> {
-    if NameScheme::Utf8.label_name_is_valid(name) {
-        return Ok(());
-    }
-    Err(Fault::DestinationLabel { function, name: name.to_owned() }.into())
+fn destination_label<'n>(function: &'static str, node: &'n Node) -> Result<&'n str, Error> {
+    label_name(node).map_err(|name| Fault::DestinationLabel { function, name }.into())
 }
 
 /// `label_replace(v, destination, replacement, source, expression)`
@@ -50,12 +47,11 @@ pub(super) fn replace<'q>(ctx: &'q Context<'q>, args: &'q [Node], steps: Steps) 
     let [child, destination, replacement, source, expression] = args else {
         return Err(Fault::Unsupported("label_replace needs five arguments").into());
     };
-    let (destination, replacement) = (text(destination), text(replacement));
-    let (source, expression) = (text(source), text(expression));
+    let (replacement, source, expression) = (replacement.text(), source.text(), expression.text());
     let function = "label_replace";
     let pattern = Pattern::new(expression)
         .map_err(|reason| Error::fault(Fault::Pattern { function, expression: expression.to_owned(), reason }))?;
-    check_destination(function, destination)?;
+    let destination = destination_label(function, destination)?;
     relabeled(ctx, child, steps, destination, move |labels| {
         let replaced = pattern.expand(labels.get(source).unwrap_or_default(), replacement)?;
         let mut builder = labels.to_builder();
@@ -69,13 +65,11 @@ pub(super) fn join<'q>(ctx: &'q Context<'q>, args: &'q [Node], steps: Steps) -> 
     let [child, destination, separator, sources @ ..] = args else {
         return Err(Fault::Unsupported("label_join needs three arguments").into());
     };
-    let (destination, separator) = (text(destination), text(separator));
+    let separator = separator.text();
     let function = "label_join";
-    let sources: Vec<&str> = sources.iter().map(text).collect();
-    if let Some(bad) = sources.iter().find(|name| !NameScheme::Utf8.label_name_is_valid(name)) {
-        return Err(Fault::SourceLabel { function, name: (*bad).to_owned() }.into());
-    }
-    check_destination(function, destination)?;
+    let named = |node| label_name(node).map_err(|name| Fault::SourceLabel { function, name });
+    let sources: Vec<&str> = sources.iter().map(named).collect::<Result<_, _>>()?;
+    let destination = destination_label(function, destination)?;
     relabeled(ctx, child, steps, destination, move |labels| {
         let values: Vec<&str> = sources.iter().map(|name| labels.get(name).unwrap_or_default()).collect();
         let mut builder = labels.to_builder();

@@ -7,6 +7,7 @@ use model::storage::{Columns, Order, SelectHints, Series};
 
 use super::{BATCH_SERIES, Batch, Context, Operator, SelectedSeries};
 use crate::error::Error;
+use crate::histogram;
 use crate::plan::Select;
 use crate::value::Column;
 
@@ -48,6 +49,7 @@ pub(super) fn select(
 pub(super) struct Scan<'q, F> {
     ctx: &'q Context<'q>,
     series: SelectedSeries,
+    totals_only: bool,
     next: usize,
     work: F,
 }
@@ -56,8 +58,8 @@ impl<'q, F> Scan<'q, F>
 where
     F: Fn(&dyn Series, &Columns) -> Result<Option<Column>, Error> + Sync + Send,
 {
-    pub(super) fn new(ctx: &'q Context<'q>, series: SelectedSeries, work: F) -> Self {
-        Self { ctx, series, next: 0, work }
+    pub(super) fn new(ctx: &'q Context<'q>, select: &Select, series: SelectedSeries, work: F) -> Self {
+        Self { ctx, series, totals_only: select.totals_only, next: 0, work }
     }
 }
 
@@ -72,11 +74,14 @@ where
         let end = (self.next + BATCH_SERIES).min(self.series.len());
         let batch: Vec<usize> = (self.next..end).collect();
         self.next = end;
-        let (ctx, series, work) = (self.ctx, &self.series, &self.work);
+        let (ctx, series, work, totals_only) = (self.ctx, &self.series, &self.work, self.totals_only);
         let columns = ctx.parallel(batch, Columns::default, |scratch, i| {
             ctx.check()?;
             scratch.clear();
             series[i].read(scratch)?;
+            if totals_only {
+                histogram::keep_totals(scratch);
+            }
             work(series[i].as_ref(), scratch)
         })?;
         Ok(Some(columns))

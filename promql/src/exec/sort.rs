@@ -6,7 +6,7 @@ use super::{BoxOperator, Context, Lazy, drain, open};
 use crate::error::Error;
 use crate::function::Sort;
 use crate::notes::Note;
-use crate::plan::{Node, NodeKind};
+use crate::plan::Node;
 use crate::token::Span;
 use crate::value::{Column, Steps};
 
@@ -20,14 +20,7 @@ pub(super) fn open_sort<'q>(
     if steps.count > 1 {
         ctx.note(&Note::SortInRangeQuery, span);
     }
-    let names: Vec<&str> = args
-        .iter()
-        .skip(1)
-        .map(|arg| match &arg.kind {
-            NodeKind::Text(text) => text.as_str(),
-            _ => "",
-        })
-        .collect();
+    let names: Vec<&str> = args.iter().skip(1).map(Node::text).collect();
     let mut operator = open(ctx, &args[0], steps)?;
     Ok(Box::new(Lazy::new(move || {
         let mut columns = drain(operator.as_mut())?;

@@ -1,6 +1,10 @@
 //! Whether a counter was reset between two histograms.
 
+use std::sync::Arc;
+
 use model::histogram::{FloatHistogram, ResetHint};
+use model::sample::is_stale;
+use model::storage::Columns;
 
 use super::wide::{Wide, intersection};
 
@@ -63,4 +67,45 @@ fn custom_is_reset(current: &FloatHistogram, previous: &FloatHistogram) -> bool 
         before.map_to(&common);
     }
     any_fell(&now.positive, &before.positive)
+}
+
+/// Drops the buckets of all histograms, after finding out from them which are behind a reset.
+pub(crate) fn keep_totals(columns: &mut Columns) {
+    let mut previous: Option<Arc<FloatHistogram>> = None;
+    for (_, histogram) in columns.histograms.iter_mut().filter(|(_, h)| !is_stale(h.sum)) {
+        let hint = match (histogram.reset_hint, &previous) {
+            (ResetHint::Unknown, Some(previous)) if is_reset(histogram, previous) => ResetHint::Reset,
+            (ResetHint::Unknown, Some(_)) => ResetHint::NotReset,
+            (known, _) => known,
+        };
+        let totals = FloatHistogram {
+            reset_hint: hint,
+            schema: histogram.schema,
+            count: histogram.count,
+            sum: histogram.sum,
+            ..FloatHistogram::default()
+        };
+        previous = Some(std::mem::replace(histogram, Arc::new(totals)));
+    }
+}
+
+/// The hints that a storage in chunks gives when it reads a series back: known within a chunk, unknown where one
+/// begins, which is wherever a reset is found or the layout changes.
+pub(crate) fn stored_hint(current: &FloatHistogram, previous: Option<&FloatHistogram>) -> ResetHint {
+    let Some(previous) = previous.filter(|p| !is_stale(p.sum)) else {
+        return if current.reset_hint == ResetHint::Gauge { ResetHint::Gauge } else { ResetHint::Unknown };
+    };
+    let gauge = |h: &FloatHistogram| h.reset_hint == ResetHint::Gauge;
+    match (gauge(current), gauge(previous)) {
+        (true, _) => ResetHint::Gauge,
+        (false, true) => ResetHint::Unknown,
+        (false, false) => {
+            let same_layout = current.schema == previous.schema && current.zero_threshold == previous.zero_threshold;
+            let mut plain = current.clone();
+            if plain.reset_hint == ResetHint::NotReset {
+                plain.reset_hint = ResetHint::Unknown;
+            }
+            if !same_layout || is_reset(&plain, previous) { ResetHint::Unknown } else { ResetHint::NotReset }
+        }
+    }
 }

@@ -75,11 +75,14 @@ impl Wide {
 
     /// Adds `sign` times `other`, bringing both to the coarser layout and the wider zero bucket.
     pub(super) fn add(&mut self, other: &FloatHistogram, sign: f64) -> Result<Odd, Incompatible> {
-        if self.is_custom() != other.uses_custom_buckets() {
+        self.add_wide(Wide::of(other), sign)
+    }
+
+    fn add_wide(&mut self, mut other: Wide, sign: f64) -> Result<Odd, Incompatible> {
+        if self.is_custom() != other.is_custom() {
             return Err(Incompatible);
         }
-        let mut odd = Odd { collision: self.adjust_hint(other.reset_hint), reconciled: false };
-        let mut other = Wide::of(other);
+        let mut odd = Odd { collision: self.adjust_hint(other.hint), reconciled: false };
         if self.is_custom() {
             if self.custom != other.custom {
                 odd.reconciled = true;
@@ -186,12 +189,23 @@ impl Wide {
     }
 
     pub(super) fn scale(&mut self, factor: f64) {
-        let numbers = [&mut self.zero, &mut self.count, &mut self.sum].into_iter();
-        let buckets = self.positive.iter_mut().chain(&mut self.negative).map(|(_, count)| count);
-        for number in numbers.chain(buckets) {
+        for number in self.numbers() {
             number.sum *= factor;
             number.lost *= factor;
         }
+    }
+
+    /// Not the same as scaling by the inverse, which is rounded.
+    pub(super) fn divide(&mut self, divisor: f64) {
+        for number in self.numbers() {
+            number.sum /= divisor;
+            number.lost /= divisor;
+        }
+    }
+
+    fn numbers(&mut self) -> impl Iterator<Item = &mut Sum> {
+        let totals = [&mut self.zero, &mut self.count, &mut self.sum].into_iter();
+        totals.chain(self.positive.iter_mut().chain(&mut self.negative).map(|(_, count)| count))
     }
 
     fn overflows(&self) -> bool {
@@ -249,7 +263,6 @@ pub(crate) struct Accumulator {
     /// The sum so far; the mean once the sum overflowed.
     total: Wide,
     count: f64,
-    incremental: bool,
     failed: bool,
     seen_reset: bool,
     seen_not_reset: bool,
@@ -261,7 +274,6 @@ impl Accumulator {
         let mut this = Self {
             total: Wide::of(first),
             count: 1.0,
-            incremental: false,
             failed: false,
             seen_reset: false,
             seen_not_reset: false,
@@ -292,29 +304,28 @@ impl Accumulator {
     }
 
     fn try_add(&mut self, h: &FloatHistogram) -> Result<bool, Incompatible> {
-        if self.incremental {
+        if self.mean.is_some() {
+            self.total.add(h, 1.0)?;
             return self.add_to_mean(h);
         }
         let before = self.total.clone();
         let odd = self.total.add(h, 1.0)?;
-        if self.total.overflows() && !before.overflows() {
+        if self.total.overflows() {
             // The mean goes on where the sum cannot.
             let mut mean = before;
-            mean.scale(1.0 / (self.count - 1.0));
+            mean.divide(self.count - 1.0);
             self.mean = Some(mean);
-            self.incremental = true;
             return self.add_to_mean(h);
         }
         Ok(odd.reconciled)
     }
 
     fn add_to_mean(&mut self, h: &FloatHistogram) -> Result<bool, Incompatible> {
-        let odd = self.total.add(h, 1.0)?;
-        if let Some(mean) = &mut self.mean {
-            mean.scale((self.count - 1.0) / self.count);
-            mean.add(&super::scaled(h, 1.0 / self.count), 1.0)?;
-        }
-        Ok(odd.reconciled)
+        let Some(mean) = &mut self.mean else { return Ok(false) };
+        mean.scale((self.count - 1.0) / self.count);
+        let mut part = Wide::of(h);
+        part.divide(self.count);
+        Ok(mean.add_wide(part, 1.0)?.reconciled)
     }
 
     /// Whether one said that its counter was reset and another that it was not.
@@ -338,13 +349,7 @@ impl Accumulator {
             Some(mean) => mean.finish(),
             None => {
                 let mut total = self.total;
-                let count = self.count;
-                let divide = |n: &mut Sum| {
-                    n.sum /= count;
-                    n.lost /= count;
-                };
-                [&mut total.zero, &mut total.count, &mut total.sum].into_iter().for_each(divide);
-                total.positive.iter_mut().chain(&mut total.negative).for_each(|(_, n)| divide(n));
+                total.divide(self.count);
                 total.finish()
             }
         };

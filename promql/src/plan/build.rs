@@ -2,16 +2,43 @@
 
 use super::duration::Lengths;
 use super::step_invariant::{Built, Wrap};
-use super::{Aggregate, Binary, Node, NodeKind, QueryTimes, RangeSelect, Select, Subquery};
+use super::{Aggregate, Binary, Node, NodeKind, QueryTimes, RangeSelect, Select, Subquery, Text};
 use crate::ast::{self, At, Expr, ValueType, VectorSelector};
 use crate::error::Error;
-use crate::function::{Apply, Clock, Window};
+use crate::function::{Apply, Clock, Function, HistogramPart, Window};
 use crate::token::Span;
 
 /// Builds the plan of `expr` for these times.
 pub(crate) fn build(expr: &Expr, times: QueryTimes) -> Result<Node, Error> {
     let builder = Builder { times, lengths: Lengths { times } };
-    Ok(builder.node(expr, "")?.wrapped())
+    Ok(builder.node(expr, Path::default())?.wrapped())
+}
+
+/// What stands above a node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Path {
+    /// The function or aggregation right above; empty behind operators.
+    applied: &'static str,
+    /// Whether a function above only looks at counts and sums of histograms.
+    totals: bool,
+    /// Whether something above looks at their buckets, or repeats samples.
+    buckets: bool,
+}
+
+impl Path {
+    fn below(self, applied: &'static str) -> Self {
+        Self { applied, ..self }
+    }
+
+    fn below_call(self, function: &'static Function) -> Self {
+        let mut path = self.below(function.name);
+        match function.apply {
+            Apply::Histogram(HistogramPart::Avg | HistogramPart::Count | HistogramPart::Sum) => path.totals = true,
+            Apply::Quantile | Apply::Quantiles | Apply::Fraction => path.buckets = true,
+            _ => {}
+        }
+        path
+    }
 }
 
 struct Builder {
@@ -20,40 +47,42 @@ struct Builder {
 }
 
 impl Builder {
-    /// `applied`: the function or aggregation right above.
-    fn node(&self, expr: &Expr, applied: &'static str) -> Result<Built, Error> {
+    fn node(&self, expr: &Expr, path: Path) -> Result<Built, Error> {
         let (span, value_type) = (expr.span(), expr.value_type());
         let built = |kind, wrap| Ok(Built { node: Node { kind, value_type, span }, wrap });
         match expr {
             Expr::Number(number) => built(NodeKind::Number(number.value), Wrap::Constant),
-            Expr::String(text) => built(NodeKind::Text(text.value.clone()), Wrap::Constant),
+            Expr::String(text) => {
+                let text = Text { value: text.value.clone(), bytes: text.bytes.clone() };
+                built(NodeKind::Text(text), Wrap::Constant)
+            }
             Expr::Selector(selector) => {
-                let select = self.select(selector, applied)?;
+                let select = self.select(selector, path)?;
                 let wrap = if select.at.is_some() { Wrap::Invariant } else { Wrap::No };
                 built(NodeKind::Select(select), wrap)
             }
             Expr::Range(range) => {
-                let select = self.select(&range.selector, applied)?;
+                let select = self.select(&range.selector, path)?;
                 let wrap = if select.at.is_some() { Wrap::Constant } else { Wrap::No };
                 let range = self.lengths.positive(&range.range)?;
                 built(NodeKind::Range(RangeSelect { select, range }), wrap)
             }
             Expr::Subquery(subquery) => {
-                let subquery = self.subquery(subquery)?;
+                let subquery = self.subquery(subquery, path)?;
                 let wrap = if subquery.at.is_some() { Wrap::Constant } else { Wrap::No };
                 built(NodeKind::Subquery(Box::new(subquery)), wrap)
             }
-            Expr::Call(call) => self.call(call),
-            Expr::Aggregate(aggregate) => self.aggregate(aggregate),
-            Expr::Binary(binary) => self.binary(binary, span, value_type),
+            Expr::Call(call) => self.call(call, path),
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate, path),
+            Expr::Binary(binary) => self.binary(binary, span, value_type, path),
             Expr::Unary(unary) => {
-                let child = self.node(&unary.expr, applied)?;
+                let child = self.node(&unary.expr, path)?;
                 if !unary.negative {
                     return Ok(child);
                 }
                 built(NodeKind::Negate(Box::new(child.node)), child.wrap)
             }
-            Expr::Paren(paren) => self.node(&paren.expr, applied),
+            Expr::Paren(paren) => self.node(&paren.expr, path),
         }
     }
 
@@ -65,18 +94,19 @@ impl Builder {
         })
     }
 
-    fn select(&self, selector: &VectorSelector, applied: &'static str) -> Result<Select, Error> {
+    fn select(&self, selector: &VectorSelector, path: Path) -> Result<Select, Error> {
         Ok(Select {
             matchers: selector.matchers.clone(),
             offset: self.lengths.offset(&selector.shift)?,
             at: self.at(selector.shift.at),
             extension: selector.extension,
-            applied,
+            applied: path.applied,
+            totals_only: path.totals && !path.buckets,
         })
     }
 
-    fn subquery(&self, subquery: &ast::Subquery) -> Result<Subquery, Error> {
-        let child = self.node(&subquery.expr, "")?;
+    fn subquery(&self, subquery: &ast::Subquery, path: Path) -> Result<Subquery, Error> {
+        let child = self.node(&subquery.expr, Path { buckets: true, ..path.below("") })?;
         // Inside a subquery, whatever does not depend on the step is marked, even what is cheap to repeat.
         let child = if child.wrap == Wrap::No { child.node } else { child.invariant() };
         Ok(Subquery {
@@ -101,7 +131,7 @@ impl Builder {
         }
     }
 
-    fn call(&self, call: &ast::Call) -> Result<Built, Error> {
+    fn call(&self, call: &ast::Call, path: Path) -> Result<Built, Error> {
         let function = call.function;
         let (span, value_type) = (call.span, function.returns);
         if let Apply::Clock(clock) = function.apply
@@ -110,7 +140,8 @@ impl Builder {
             let node = Node { kind: NodeKind::Number(number), value_type, span };
             return Ok(Built { node, wrap: Wrap::Constant });
         }
-        let args = call.args.iter().map(|arg| self.node(arg, function.name)).collect::<Result<Vec<_>, _>>()?;
+        let args =
+            call.args.iter().map(|arg| self.node(arg, path.below_call(function))).collect::<Result<Vec<_>, _>>()?;
         let on_selector = args.iter().all(|arg| matches!(arg.node.kind, NodeKind::Select(_)) && arg.wrap != Wrap::No);
         let invariant = match function.apply {
             Apply::Timestamp => on_selector,
@@ -125,9 +156,9 @@ impl Builder {
         Ok(Built { node, wrap: if invariant { Wrap::Invariant } else { Wrap::No } })
     }
 
-    fn aggregate(&self, aggregate: &ast::Aggregate) -> Result<Built, Error> {
-        let child = self.node(&aggregate.expr, aggregate.op.as_str())?;
-        let param = aggregate.param.as_ref().map(|param| self.node(param, "")).transpose()?;
+    fn aggregate(&self, aggregate: &ast::Aggregate, path: Path) -> Result<Built, Error> {
+        let child = self.node(&aggregate.expr, path.below(aggregate.op.as_str()))?;
+        let param = aggregate.param.as_ref().map(|param| self.node(param, path.below(""))).transpose()?;
         let mut grouping = aggregate.grouping.clone();
         grouping.sort();
         let kind = NodeKind::Aggregate(Box::new(Aggregate {
@@ -142,8 +173,9 @@ impl Builder {
         Ok(Built { node, wrap: child.wrap })
     }
 
-    fn binary(&self, binary: &ast::Binary, span: Span, value_type: ValueType) -> Result<Built, Error> {
-        let (lhs, rhs) = (self.node(&binary.lhs, "")?, self.node(&binary.rhs, "")?);
+    fn binary(&self, binary: &ast::Binary, span: Span, value_type: ValueType, path: Path) -> Result<Built, Error> {
+        let path = Path { buckets: path.buckets || binary.op.is_trim(), ..path.below("") };
+        let (lhs, rhs) = (self.node(&binary.lhs, path)?, self.node(&binary.rhs, path)?);
         let invariant = lhs.wrap != Wrap::No && rhs.wrap != Wrap::No;
         let (lhs, rhs) = if invariant { (lhs.node, rhs.node) } else { (lhs.wrapped(), rhs.wrapped()) };
         let kind = NodeKind::Binary(Box::new(Binary {

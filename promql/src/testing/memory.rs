@@ -14,6 +14,8 @@ use model::storage::{
     SeriesSet, StorageError,
 };
 
+use crate::histogram;
+
 type Samples = BTreeMap<i64, Value>;
 type Data = BTreeMap<Labels, Arc<Samples>>;
 
@@ -34,12 +36,31 @@ impl MemoryStorage {
     /// Adds samples to a series.
     pub fn insert(&self, labels: &Labels, samples: impl IntoIterator<Item = (i64, Value)>) {
         let mut data = self.data.write().unwrap_or_else(PoisonError::into_inner);
-        let series = data.entry(labels.clone()).or_default();
-        Arc::make_mut(series).extend(samples);
+        let series = Arc::make_mut(data.entry(labels.clone()).or_default());
+        series.extend(samples);
+        if series.values().any(|value| matches!(value, Value::Histogram(_))) {
+            set_hints(series);
+        }
     }
 
     fn snapshot(&self) -> Data {
         self.data.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Histograms come back with the hints that chunks on disk would give them.
+fn set_hints(series: &mut Samples) {
+    let mut previous: Option<Arc<FloatHistogram>> = None;
+    for value in series.values_mut() {
+        let Value::Histogram(histogram) = value else {
+            previous = None;
+            continue;
+        };
+        let hint = histogram::stored_hint(histogram, previous.as_deref());
+        previous = Some(Arc::clone(histogram));
+        if histogram.reset_hint != hint {
+            Arc::make_mut(histogram).reset_hint = hint;
+        }
     }
 }
 

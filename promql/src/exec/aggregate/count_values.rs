@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::labels::{Labels, NameScheme};
+use model::labels::Labels;
 use model::number::print_float;
 
 use super::super::matching::Chooser;
@@ -18,12 +18,9 @@ pub(super) fn open_count<'q>(
     steps: Steps,
 ) -> Result<BoxOperator<'q>, Error> {
     let label = match aggregate.param.as_ref().map(|param| &param.kind) {
-        Some(NodeKind::Text(text)) => text.as_str(),
+        Some(NodeKind::Text(text)) => text.label_name().map_err(|(quoted, _)| Fault::LabelName(quoted))?,
         _ => "",
     };
-    if !NameScheme::Utf8.label_name_is_valid(label) {
-        return Err(Fault::LabelName(label.to_owned()).into());
-    }
     let mut grouping = aggregate.grouping.clone();
     if !aggregate.without {
         grouping.push(label.to_owned());
