@@ -93,7 +93,7 @@ impl Config {
         if self.series_max > crate::head::slab::SLOTS_MAX as u64 {
             return broken("series_max", "must not exceed 2^26");
         }
-        if self.wal_segment_bytes < 2 * page || self.wal_segment_bytes % page != 0 {
+        if self.wal_segment_bytes < 2 * page || !self.wal_segment_bytes.is_multiple_of(page) {
             return broken("wal_segment_bytes", "must be a multiple of 32 KiB, and at least two of them");
         }
         if self.mapped_file_bytes < 64 * 1024 {

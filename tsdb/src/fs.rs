@@ -36,6 +36,8 @@ pub(crate) trait FileSystem: Send + Sync + Debug {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>>;
     fn create_directory(&self, path: &Path) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Cuts a file that is not open for appending to `length` bytes.
+    fn cut_file(&self, path: &Path, length: u64) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in the directory durable.
@@ -91,6 +93,10 @@ impl FileSystem for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn cut_file(&self, path: &Path, length: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.set_len(length)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

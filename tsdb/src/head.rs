@@ -115,6 +115,7 @@ struct Work {
     /// what stands under them.
     aliases: Mutex<Vec<(WalRef, SeriesId)>>,
     /// Buffers of appenders that are done.
+    #[allow(clippy::vec_box, reason = "appenders take and give them back without moving them")]
     buffers: Mutex<Vec<Box<Buffers>>>,
 }
 

@@ -1,5 +1,9 @@
 //! A database written, closed or abandoned, and opened again.
 
+mod crash;
+mod damage;
+mod property;
+
 use std::sync::Arc;
 
 use model::histogram::{FloatHistogram, IntHistogram, Span};
@@ -12,7 +16,7 @@ use model::storage::{
 };
 
 use super::*;
-use crate::config::{Fsync, LockFile};
+use crate::config::{Compression, Fsync, LockFile};
 
 fn small() -> Config {
     Config { wal_segment_bytes: 64 * 1024, mapped_file_bytes: 64 * 1024, ..Config::default() }
@@ -23,7 +27,7 @@ fn open(directory: &Path) -> Db {
 }
 
 fn series(i: usize) -> Labels {
-    labels! { "__name__" => "metric", "i" => &i.to_string(), "parity" => if i % 2 == 0 { "even" } else { "odd" } }
+    labels! { "__name__" => "metric", "i" => &i.to_string(), "parity" => if i.is_multiple_of(2) { "even" } else { "odd" } }
 }
 
 fn read(db: &Db, min: i64, max: i64, matchers: &[Matcher]) -> Vec<(String, Vec<(i64, f64)>)> {

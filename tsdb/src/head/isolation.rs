@@ -123,6 +123,7 @@ struct Mark {
 pub(crate) struct Marks {
     last: Mark,
     /// Marks before the last that some reader may not see, oldest first. There seldom are any.
+    #[allow(clippy::box_collection, reason = "one word instead of three in every series")]
     older: Option<Box<Vec<Mark>>>,
 }
 

@@ -1,7 +1,8 @@
 //! `chunks_head`: full chunks of the head in memory-mapped files. Layout: `docs/formats/chunk.md`.
 //!
 //! The files only save replay and heap: every sample in them is in the write-ahead log too, until the log is truncated
-//! together with them. So they are not synced, and a damaged part costs nothing but time at the start.
+//! together with them. But replay skips what lies before a series' last mapped chunk, so there must be no hole before it:
+//! a file is synced before the next one begins, and behind damage everything is dropped and replayed from the log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,10 @@ struct MappedFile {
 struct MapWriter {
     number: u32,
     file: Arc<dyn WriteFile>,
+    /// Length of its sound part.
     bytes: usize,
+    /// A failed write may have left something behind that part.
+    is_torn: bool,
 }
 
 /// What [`MappedChunks::open`] found: chunks by series in order of the files, and damage.
@@ -101,9 +105,25 @@ impl MappedChunks {
                 continue;
             };
             let path = directory.join(&entry.name);
-            let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
-            let max_time = scan(&path, number, map.bytes(), &mut found);
-            files.insert(number, MappedFile { map: Arc::new(map), max_time });
+            let io = |error| io_error(&path, error);
+            if !found.damage.is_empty() {
+                fs.remove_file(&path).map_err(io)?;
+                continue;
+            }
+            let mut map = Map::open(&path).map_err(io)?;
+            let scanned = scan(&path, number, map.bytes(), &mut found);
+            match scanned.good_bytes {
+                _ if found.damage.is_empty() => {}
+                0 => {
+                    fs.remove_file(&path).map_err(io)?;
+                    continue;
+                }
+                good => {
+                    fs.cut_file(&path, good as u64).map_err(io)?;
+                    map = Map::open(&path).map_err(io)?;
+                }
+            }
+            files.insert(number, MappedFile { map: Arc::new(map), max_time: scanned.max_time });
         }
         let chunks = Self {
             fs,
@@ -126,6 +146,7 @@ impl MappedChunks {
             let filled = |writer: &MapWriter, buffer: &Vec<u8>| writer.bytes + buffer.len() + entry_bytes_max;
             if writer.as_ref().is_some_and(|writer| filled(writer, &buffer) > self.file_bytes as usize) {
                 self.flush(&mut writer, &mut buffer, max_time)?;
+                self.sync_writer(writer.as_ref())?;
                 *writer = None;
             }
             let current = match &mut *writer {
@@ -145,11 +166,14 @@ impl MappedChunks {
         let Some(current) = writer.as_mut().filter(|_| !buffer.is_empty()) else {
             return Ok(());
         };
+        let io = |error| io_error(&self.path_of(current.number), error);
+        if current.is_torn {
+            current.file.truncate(current.bytes as u64).map_err(io)?;
+            current.is_torn = false;
+        }
         if let Err(error) = current.file.write_all(buffer) {
-            let path = self.path_of(current.number);
-            // What the failed write left behind is unreachable: go on in another file.
-            *writer = None;
-            return Err(io_error(&path, error));
+            current.is_torn = true;
+            return Err(io(error));
         }
         current.bytes += buffer.len();
         buffer.clear();
@@ -175,7 +199,7 @@ impl MappedChunks {
         let (file, map) = open().map_err(|error| io_error(&path, error))?;
         map.grow_to(HEADER_BYTES);
         self.files.write().insert(number, MappedFile { map: Arc::new(map), max_time: i64::MIN });
-        Ok(MapWriter { number, file, bytes: HEADER_BYTES })
+        Ok(MapWriter { number, file, bytes: HEADER_BYTES, is_torn: false })
     }
 
     fn path_of(&self, number: u32) -> PathBuf {
@@ -216,8 +240,11 @@ impl MappedChunks {
 
     /// Makes the files durable, for a clean stop.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
-        let writer = self.writer.lock();
-        match &*writer {
+        self.sync_writer(self.writer.lock().as_ref())
+    }
+
+    fn sync_writer(&self, writer: Option<&MapWriter>) -> Result<(), StorageError> {
+        match writer {
             Some(current) => current.file.sync().map_err(|error| io_error(&self.path_of(current.number), error)),
             None => Ok(()),
         }
@@ -259,45 +286,54 @@ fn view_at(bytes: &[u8], offset: usize) -> Result<ChunkView<'_>, &'static str> {
     read().map_err(|_| "the file ends within a chunk")
 }
 
-/// Enters the chunks of a file into `found`, up to the first damage, and returns their last time.
-fn scan(path: &Path, number: u32, bytes: &[u8], found: &mut FoundChunks) -> i64 {
-    let mut max_time = i64::MIN;
+/// What a scan of a file found beside its chunks.
+struct Scanned {
+    max_time: i64,
+    /// End of the last sound chunk; 0 if the file has no sound header.
+    good_bytes: usize,
+}
+
+/// Enters the chunks of a file into `found`, up to the first damage.
+fn scan(path: &Path, number: u32, bytes: &[u8], found: &mut FoundChunks) -> Scanned {
+    let mut scanned = Scanned { max_time: i64::MIN, good_bytes: 0 };
     if bytes.iter().all(|b| *b == 0) {
         // Created, and nothing written before a crash.
-        return max_time;
+        return scanned;
     }
     if bytes.len() < HEADER_BYTES || bytes[..4] != MAGIC.to_be_bytes() || bytes[4] != VERSION {
         found.damage.push(corrupt(path, 0, "not a file of head chunks of version 1"));
-        return max_time;
+        return scanned;
     }
-    let mut offset = HEADER_BYTES;
-    while offset < bytes.len() {
+    scanned.good_bytes = HEADER_BYTES;
+    while scanned.good_bytes < bytes.len() {
+        let offset = scanned.good_bytes;
         let rest = &bytes[offset..];
         // Prometheus allocates its files ahead: zeros are their unused end.
-        if rest.len() < CHUNK_HEADER_BYTES_MIN || rest[..24].iter().all(|b| *b == 0) {
-            if rest.iter().any(|b| *b != 0) {
-                found.damage.push(corrupt(path, offset as u64, "the file ends within a chunk"));
-            }
+        if rest.iter().take(CHUNK_HEADER_BYTES_MIN).all(|b| *b == 0) {
             break;
         }
-        let view = match view_at(bytes, offset) {
+        let view = match sound_view_at(bytes, offset) {
             Ok(view) => view,
             Err(reason) => {
                 found.damage.push(corrupt(path, offset as u64, reason));
                 break;
             }
         };
-        let entry = &rest[..view.length];
-        let (body, checksum) = entry.split_at(view.length - 4);
-        if crc32c(body).to_be_bytes() != checksum {
-            found.damage.push(corrupt(path, offset as u64, "a chunk's checksum is wrong"));
-            break;
-        }
-        max_time = max_time.max(view.max_time);
+        scanned.max_time = scanned.max_time.max(view.max_time);
         enter(path, number, offset, &view, found);
-        offset += view.length;
+        scanned.good_bytes += view.length;
     }
-    max_time
+    scanned
+}
+
+/// The chunk at `offset`, its checksum compared.
+fn sound_view_at(bytes: &[u8], offset: usize) -> Result<ChunkView<'_>, &'static str> {
+    let view = view_at(bytes, offset)?;
+    let (body, checksum) = bytes[offset..offset + view.length].split_at(view.length - 4);
+    if crc32c(body).to_be_bytes() != checksum {
+        return Err("a chunk's checksum is wrong");
+    }
+    Ok(view)
 }
 
 fn enter(path: &Path, file: u32, offset: usize, view: &ChunkView<'_>, found: &mut FoundChunks) {

@@ -8,7 +8,6 @@ use model::labels::Labels;
 use model::storage::StorageError;
 
 use super::index::remove_in;
-use super::series::Series;
 use super::slab::Slot;
 use super::symbols::Symbol;
 use super::{Head, Times};
@@ -119,7 +118,7 @@ impl Head {
             let Some(cell) = self.slab.cell(slot) else {
                 continue;
             };
-            let series = std::mem::replace(&mut *cell.lock(), Series::default());
+            let series = std::mem::take(&mut *cell.lock());
             {
                 let mut table = self.symbols.write();
                 series.symbols.iter().for_each(|symbol| table.release(*symbol));

@@ -1,0 +1,133 @@
+//! Nothing acknowledged is lost: at whichever call the disk fails, the process dies, or the machine loses power.
+
+use super::*;
+use crate::fs::faulty::{Fault, Faulty};
+
+const SERIES: usize = 60;
+const BATCHES: i64 = 120;
+const STEP_MS: i64 = 120_000;
+
+fn config(fsync: Fsync) -> Config {
+    Config {
+        fsync,
+        wal_compression: Compression::None,
+        samples_per_chunk: 20,
+        retention_ms: Some(2 * 3_600_000),
+        block_range_ms: 1_800_000,
+        ..small()
+    }
+}
+
+/// Appends a batch of one sample to each series, and tells whether it was acknowledged.
+fn append_batch(db: &Db, batch: i64) -> bool {
+    let mut appender = db.appender();
+    for i in 0..SERIES {
+        let value = (batch as f64 * 1.7 + i as f64).sin();
+        if appender.append(&series(i), Timestamp(batch * STEP_MS), value.into()).is_err() {
+            return false;
+        }
+    }
+    appender.commit().is_ok_and(|count| count == SERIES)
+}
+
+/// Which batches are there, each whole.
+fn batches_in(db: &Db) -> Vec<i64> {
+    let all = read(db, i64::MIN, i64::MAX, &metric());
+    let mut samples_at = std::collections::BTreeMap::new();
+    for (_, samples) in &all {
+        for (time, _) in samples {
+            *samples_at.entry(*time).or_insert(0) += 1;
+        }
+    }
+    assert!(samples_at.values().all(|count| *count == SERIES), "half a batch: {samples_at:?}");
+    samples_at.into_keys().map(|time| time / STEP_MS).collect()
+}
+
+/// Runs the load until the first failure, upkeep included, and returns what was acknowledged.
+fn run(fs: Arc<Faulty>, directory: &Path, fsync: Fsync) -> Vec<i64> {
+    let Ok(db) = Db::open_on(fs, directory, config(fsync)) else {
+        return Vec::new();
+    };
+    let mut acknowledged = Vec::new();
+    for batch in 0..BATCHES {
+        if append_batch(&db, batch) {
+            acknowledged.push(batch);
+        }
+        // Its failures are the disk's; what counts is what is there afterwards.
+        let _failed = db.maintain(Timestamp(batch * STEP_MS));
+    }
+    // As a killed process: nothing of what a stop does happens.
+    *db.lock.lock() = None;
+    db.is_closed.store(true, Ordering::Release);
+    acknowledged
+}
+
+fn assert_kept(directory: &Path, acknowledged: &[i64], fault_at: usize) {
+    let db = Db::open(directory, config(Fsync::Segment)).unwrap();
+    let found = batches_in(&db);
+    let Some(last) = acknowledged.last() else {
+        return;
+    };
+    let oldest_kept = (last * STEP_MS - 2 * 3_600_000) / STEP_MS;
+    let wanted = acknowledged.iter().filter(|batch| **batch >= oldest_kept);
+    let lost: Vec<_> = wanted.filter(|batch| !found.contains(batch)).collect();
+    assert!(lost.is_empty(), "fault at call {fault_at}: {lost:?} lost of {acknowledged:?}, {:?}", db.replay_report());
+    assert!(append_batch(&db, BATCHES + 1), "and it goes on");
+}
+
+fn calls_of_a_whole_run(fsync: Fsync) -> usize {
+    let directory = tempfile::tempdir().unwrap();
+    let fs = Arc::new(Faulty::new(Fault::Once, usize::MAX));
+    let acknowledged = run(Arc::clone(&fs), directory.path(), fsync);
+    assert_eq!(acknowledged.len() as i64, BATCHES);
+    assert_kept(directory.path(), &acknowledged, 0);
+    assert!(directory.path().join("wal").read_dir().unwrap().count() > 1, "the load reaches a second segment");
+    fs.calls()
+}
+
+#[test]
+fn a_process_killed_at_any_call_loses_nothing() {
+    for fault_at in (1..=calls_of_a_whole_run(Fsync::Segment)).step_by(2) {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = Arc::new(Faulty::new(Fault::Crash, fault_at));
+        let acknowledged = run(fs, directory.path(), Fsync::Segment);
+        assert_kept(directory.path(), &acknowledged, fault_at);
+    }
+}
+
+#[test]
+fn a_machine_that_loses_power_at_any_call_loses_nothing_that_was_synced() {
+    for fault_at in (1..=calls_of_a_whole_run(Fsync::Always)).step_by(5) {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = Arc::new(Faulty::new(Fault::Crash, fault_at));
+        let acknowledged = run(Arc::clone(&fs), directory.path(), Fsync::Always);
+        fs.lose_unsynced(fault_at as u64 * 37 % 257);
+        assert_kept(directory.path(), &acknowledged, fault_at);
+    }
+}
+
+#[test]
+fn a_disk_that_fails_once_at_any_call_is_survived() {
+    for fault_at in (1..=calls_of_a_whole_run(Fsync::Every(std::time::Duration::from_secs(1)))).step_by(5) {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = Arc::new(Faulty::new(Fault::Once, fault_at));
+        let acknowledged = run(fs, directory.path(), Fsync::Every(std::time::Duration::from_secs(1)));
+        let opened = !acknowledged.is_empty();
+        assert!(!opened || acknowledged.len() as i64 >= BATCHES - 2, "fault at {fault_at}: {acknowledged:?}");
+        assert_kept(directory.path(), &acknowledged, fault_at);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_refuses_appends_and_serves_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    // The calls before: the first segment and its directory, and the first batch.
+    let fs = Arc::new(Faulty::new(Fault::Crash, 4));
+    let db = Db::open_on(fs, directory.path(), config(Fsync::Segment)).unwrap();
+    assert!(append_batch(&db, 0));
+    assert!(!append_batch(&db, 1));
+    assert!(matches!(db.check_writable(), Err(StorageError::WritesRefused { .. })));
+    assert!(!append_batch(&db, 2));
+    assert_eq!(batches_in(&db), [0]);
+    assert_eq!(db.instruments().wal.refusing.value(), 1);
+}

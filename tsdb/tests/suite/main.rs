@@ -1,0 +1,4 @@
+//! What only shows from outside: a real Prometheus on our directories and we on its.
+
+mod prometheus;
+mod side_by_side;
