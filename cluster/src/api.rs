@@ -138,7 +138,7 @@ fn anything(_: &Value, _: &mut Causes) {}
 fn any_change(_: &Value, _: &Value, _: &mut Causes) {}
 
 /// Every resource with objects.
-pub const RESOURCES: &[Resource] = &[
+pub static RESOURCES: &[Resource] = &[
     Resource {
         plural: "configmaps",
         singular: "configmap",

@@ -49,7 +49,8 @@ pub struct Limits {
     pub requests_max: usize,
     /// How long a request other than a watch may take.
     pub request_timeout: Duration,
-    /// The most objects of one list page, even if the client asks for more.
+    /// The most objects of one page, even if the client asks for larger ones. Lists that are not asked for in pages
+    /// are whole.
     pub page_max: usize,
 }
 

@@ -25,8 +25,8 @@ use crate::client::Local;
 use crate::controller::host::{self, Host};
 use crate::controller::{endpoints, events, namespaces};
 use crate::objects::Objects;
-use crate::store::StoreError;
 use crate::store::embedded::{Embedded, HistoryLimits};
+use crate::store::{Store, StoreError};
 
 /// The default port.
 pub const PORT: u16 = 6443;
@@ -135,7 +135,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error>
     })?);
     let server = Server::bind(server).await?;
     let address = server.address();
-    let objects = Arc::new(Objects::new(Arc::new(store), Arc::new(Schema::build())));
+    let store = Arc::new(store);
+    let objects = Arc::new(Objects::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(Schema::build())));
     let local = Local::new(Arc::clone(&objects));
     seed(&local, reachable(address.ip()), address.port()).await?;
     if let Some(host) = &config.host {
@@ -144,15 +145,24 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error>
     let kubeconfig = directory.join("kubeconfig");
     let text = kubeconfig::print(&advertised, address.port(), &identity.authority, &identity.token);
     write_private(&kubeconfig, text.as_bytes())?;
-    shutdown.spawn(namespaces::run(Arc::clone(&objects), identity.authority, shutdown.clone()));
-    shutdown.spawn(events::run(Arc::clone(&objects), shutdown.clone()));
-    shutdown.spawn(endpoints::run(local.clone(), shutdown.clone()));
+    let mut tasks = vec![
+        shutdown.spawn(namespaces::run(Arc::clone(&objects), identity.authority, shutdown.clone())),
+        shutdown.spawn(events::run(Arc::clone(&objects), shutdown.clone())),
+        shutdown.spawn(endpoints::run(local.clone(), shutdown.clone())),
+    ];
     let node = config.host.as_ref().map(|host| host.name.clone());
     if let Some(host) = config.host {
-        shutdown.spawn(host::run(local.clone(), host, shutdown.clone()));
+        tasks.push(shutdown.spawn(host::run(local.clone(), host, shutdown.clone())));
     }
     let api = ApiServer::new(objects, Authenticator::new(&identity.token), config.limits, shutdown.clone());
-    shutdown.spawn(server.serve(api.router(), shutdown.clone()));
+    tasks.push(shutdown.spawn(server.serve(api.router(), shutdown.clone())));
+    let stopping = shutdown.stopping();
+    shutdown.spawn(async move {
+        stopping.await;
+        // Everyone who writes is done before the file is closed.
+        futures_util::future::join_all(tasks).await;
+        store.close().await;
+    });
     tracing::info!(%address, kubeconfig = %kubeconfig.display(), "cluster API is up");
     Ok(Running { address, kubeconfig, local, node })
 }

@@ -207,12 +207,8 @@ mod tests {
         let volume = schema.message(schema.find("core.Volume").unwrap());
         assert!(volume.members.contains_key("emptyDir"), "inlined");
         assert!(!volume.members.contains_key("volumeSource"));
-        for (name, _) in &schema.by_name {
-            assert!(
-                !schema.message(schema.find(name).unwrap()).members.is_empty()
-                    || name.ends_with("ImageVolumeSource")
-                    || name.contains('.')
-            );
+        for message in &schema.messages {
+            assert!(!message.numbers.is_empty(), "{} has no members", message.name);
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Failure {
     /// The text for people.
     pub message: String,
     /// Which object it is about, and what about it.
-    pub details: Details,
+    pub details: Box<Details>,
 }
 
 /// What a [`Failure`] is about. Empty members are left out.
@@ -55,7 +55,7 @@ impl std::error::Error for Failure {}
 
 impl Failure {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Details::default() }
+        Self { code, reason, message: message.into(), details: Box::default() }
     }
 
     fn about(mut self, resource: &Resource, name: &str) -> Self {
@@ -171,7 +171,7 @@ impl Failure {
             many => format!("[{}]", many.join(", ")),
         };
         let mut failure = Self::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {list}"));
-        failure.details =
+        *failure.details =
             Details { name: name.into(), group: group.into(), kind: kind.into(), causes, retry_after: None };
         failure
     }

@@ -190,7 +190,8 @@ impl FieldSelector {
             let equal = match object.pointer(requirement.pointer) {
                 Some(Value::String(text)) => *text == requirement.value,
                 None | Some(Value::Null) => requirement.value == requirement.absent,
-                Some(other) => other.to_string() == requirement.value,
+                Some(Value::Bool(flag)) => requirement.value == if *flag { "true" } else { "false" },
+                Some(other) => format!("{other}") == requirement.value,
             };
             equal == requirement.equal
         })

@@ -18,6 +18,9 @@ struct Column {
     wide: bool,
 }
 
+/// What makes the row of an object.
+type RowOf = fn(&Value, Timestamp) -> Row;
+
 /// A row: its cells, and for finished pods the condition that says so.
 struct Row {
     cells: Vec<Value>,
@@ -43,7 +46,7 @@ const fn wide(name: &'static str) -> Column {
 }
 
 /// The columns and the row function of a resource.
-fn printer(resource: &Resource) -> (&'static [Column], fn(&Value, Timestamp) -> Row) {
+fn printer(resource: &Resource) -> (&'static [Column], RowOf) {
     match resource.plural {
         "pods" => (pod::COLUMNS, pod::row),
         "services" => (network::SERVICE, network::service),
@@ -118,7 +121,7 @@ fn duration(seconds: i64) -> String {
     };
     match seconds {
         ..-1 => "<invalid>".to_owned(),
-        ..0 => "0s".to_owned(),
+        -1 => "0s".to_owned(),
         0..120 => format!("{seconds}s"),
         120..600 => pair(minutes, "m", seconds % 60, "s"),
         600..10800 => format!("{minutes}m"),

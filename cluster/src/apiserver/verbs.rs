@@ -71,7 +71,7 @@ impl ApiServer {
         match (call.method.as_str(), named, call.target.subresource) {
             ("GET" | "HEAD", true, None | Some(Subresource::Status)) => self.show(&call).await,
             ("GET" | "HEAD", false, _) => self.list(&call).await,
-            ("POST", false, _) if call.target.resource.namespaced == !call.target.namespace.is_empty() => {
+            ("POST", false, _) if call.target.resource.namespaced != call.target.namespace.is_empty() => {
                 self.create(call, body).await
             }
             ("PUT", true, _) => self.update(call, body).await,
@@ -116,7 +116,8 @@ impl ApiServer {
         if after.as_ref().is_some_and(|after| !range.contains(after)) {
             return Err(Failure::bad_request("continue key is not valid: it does not belong to this list"));
         }
-        let wanted = options.limit.unwrap_or(self.limits.page_max).min(self.limits.page_max);
+        // Who asks for no pages would not look for a second one.
+        let wanted = options.limit.map_or(usize::MAX, |limit| limit.min(self.limits.page_max));
         let mut list = List { objects: Vec::new(), revision: 0, next: None, remaining: None };
         let mut at = at;
         loop {

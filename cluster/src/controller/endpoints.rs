@@ -30,9 +30,13 @@ pub async fn run(local: Local, shutdown: Shutdown) {
         let objects = local.objects();
         loop {
             let [services, pods, endpoints, slices] = &mut follow;
-            let mut dirty: BTreeSet<ServiceKey> = BTreeSet::new();
+            let (mut dirty, mut gone): (BTreeSet<ServiceKey>, BTreeSet<ServiceKey>) = Default::default();
             let (steps, touched): (_, fn(&Value) -> Option<String>) = tokio::select! {
-                steps = services.next(objects) => (steps, own_name),
+                steps = services.next(objects) => {
+                    let last = steps.iter().filter(|step| step.after.is_none()).filter_map(|step| step.before.as_ref());
+                    gone.extend(last.map(|service| (meta::namespace(service).to_owned(), meta::name(service).to_owned())));
+                    (steps, own_name)
+                }
                 steps = endpoints.next(objects) => (steps, own_name),
                 steps = slices.next(objects) => (steps, sliced_name),
                 steps = pods.next(objects) => {
@@ -46,8 +50,10 @@ pub async fn run(local: Local, shutdown: Shutdown) {
             for object in steps.iter().filter_map(|step| step.after.as_ref().or(step.before.as_ref())) {
                 dirty.extend(touched(object).map(|name| (meta::namespace(object).to_owned(), name)));
             }
-            for (namespace, name) in dirty {
-                if let Err(failure) = reconcile(&local, &namespace, &name).await {
+            for key in dirty {
+                let deleted = gone.contains(&key);
+                let (namespace, name) = key;
+                if let Err(failure) = reconcile(&local, &namespace, &name, deleted).await {
                     tracing::warn!(namespace, service = name, %failure, "cannot keep endpoints");
                 }
             }
@@ -76,7 +82,7 @@ async fn selecting(local: &Local, pods: &[Arc<Value>], dirty: &mut BTreeSet<Serv
     Ok(())
 }
 
-async fn reconcile(local: &Local, namespace: &str, name: &str) -> Result<(), Failure> {
+async fn reconcile(local: &Local, namespace: &str, name: &str, deleted: bool) -> Result<(), Failure> {
     let place = |kind: &str| Place::new("v1", kind, namespace, name);
     let service = local.get(&place("Service")).await?;
     let endpoints = local.get(&place("Endpoints")).await?;
@@ -85,8 +91,11 @@ async fn reconcile(local: &Local, namespace: &str, name: &str) -> Result<(), Fai
     }
     let plan = match (&service, &endpoints) {
         (None, None) => Plan::default(),
-        (None, Some(_)) => {
-            local.delete(&place("Endpoints")).await?;
+        // Endpoints go with their Service; those that wait for one are left alone, unless they were made here.
+        (None, Some(endpoints)) => {
+            if deleted || plan::is_ours(endpoints) {
+                local.delete(&place("Endpoints")).await?;
+            }
             Plan::default()
         }
         (Some(service), endpoints) if !plan::has_selector(service) => match endpoints {

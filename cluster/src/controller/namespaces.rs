@@ -1,5 +1,6 @@
 //! Namespaces: what every namespace contains from its birth, and emptying those that are deleted.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,34 +8,47 @@ use net::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::follow::{Follow, due, until_stopped};
+use super::follow::{Follow, Step, due, until_stopped};
 use crate::api::status::Failure;
 use crate::api::{self, RESOURCES, meta, namespace};
 use crate::objects::{DeleteOptions, Objects, Part, Run};
+
+/// The account of a namespace's pods, and the map with the authority's certificate.
+const ACCOUNT: &str = "default";
+const AUTHORITY: &str = "kube-root-ca.crt";
 
 /// How soon a namespace is looked at again whose contents take time to go.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows namespaces until the signal is raised.
 pub async fn run(objects: Arc<Objects>, authority: String, shutdown: Shutdown) {
-    let resource = api::find("", "v1", "namespaces").expect("namespaces are in the table");
+    let table = |plural: &str| api::find("", "v1", plural).expect("a resource of the table");
+    let [namespaces, accounts, maps] = ["namespaces", "serviceaccounts", "configmaps"].map(table);
     until_stopped(&shutdown, async {
-        let mut follow = Follow::new(resource);
+        let mut follow = Follow::new(namespaces);
+        let (mut accounts, mut maps) = (Follow::new(accounts), Follow::new(maps));
         let mut emptying: Vec<String> = Vec::new();
         let mut retry = None;
         loop {
+            let mut bare: BTreeSet<String> = BTreeSet::new();
             tokio::select! {
                 steps = follow.next(&objects) => {
                     for after in steps.into_iter().filter_map(|step| step.after) {
                         let name = meta::name(&after).to_owned();
-                        if meta::is_deleting(&after) {
-                            emptying.push(name);
-                        } else if let Err(failure) = furnish(&objects, &name, &authority).await {
-                            tracing::warn!(namespace = name, %failure, "cannot furnish namespace");
+                        match meta::is_deleting(&after) {
+                            true => emptying.push(name),
+                            false => bare.extend([name]),
                         }
                     }
                 }
+                steps = accounts.next(&objects) => bare.extend(lost(steps, ACCOUNT)),
+                steps = maps.next(&objects) => bare.extend(lost(steps, AUTHORITY)),
                 () = due(retry) => {}
+            }
+            for name in bare {
+                if let Err(failure) = furnish(&objects, &name, &authority).await {
+                    tracing::warn!(namespace = name, %failure, "cannot furnish namespace");
+                }
             }
             let mut left = Vec::new();
             for name in std::mem::take(&mut emptying) {
@@ -56,11 +70,17 @@ pub async fn run(objects: Arc<Objects>, authority: String, shutdown: Shutdown) {
     .await;
 }
 
+/// The namespaces that lost what they should have.
+fn lost(steps: Vec<Step>, name: &'static str) -> impl Iterator<Item = String> {
+    let gone = steps.into_iter().filter(|step| step.after.is_none()).filter_map(|step| step.before);
+    gone.filter(move |before| meta::name(before) == name).map(|before| meta::namespace(&before).to_owned())
+}
+
 /// Every namespace has an account for its pods and the certificate of the authority to check the server with.
 async fn furnish(objects: &Objects, name: &str, authority: &str) -> Result<(), Failure> {
     let wanted = [
-        ("serviceaccounts", json!({ "metadata": { "name": "default" } })),
-        ("configmaps", json!({ "metadata": { "name": "kube-root-ca.crt" }, "data": { "ca.crt": authority } })),
+        ("serviceaccounts", json!({ "metadata": { "name": ACCOUNT } })),
+        ("configmaps", json!({ "metadata": { "name": AUTHORITY }, "data": { "ca.crt": authority } })),
     ];
     for (plural, body) in wanted {
         let resource = api::find("", "v1", plural).expect("a resource of the table");

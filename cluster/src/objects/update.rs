@@ -51,7 +51,7 @@ impl Objects {
             match self.replace(resource, &old, wanted, part, run).await {
                 Err(StoreOrFailure::Raced) if tries < RETRIES_MAX => tries += 1,
                 Err(StoreOrFailure::Raced) => return Err(Failure::modified(resource, name)),
-                Err(StoreOrFailure::Failure(failure)) => return Err(*failure),
+                Err(StoreOrFailure::Failure(failure)) => return Err(failure),
                 Ok(object) => return Ok(object),
             }
         }
@@ -135,12 +135,12 @@ impl Objects {
 /// Why a replacement did not happen.
 enum StoreOrFailure {
     Raced,
-    Failure(Box<Failure>),
+    Failure(Failure),
 }
 
 impl From<Failure> for StoreOrFailure {
     fn from(failure: Failure) -> Self {
-        StoreOrFailure::Failure(Box::new(failure))
+        StoreOrFailure::Failure(failure)
     }
 }
 

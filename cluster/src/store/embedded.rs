@@ -24,10 +24,17 @@ pub const COMMIT_BATCH_MAX: usize = 256;
 
 type Reply = oneshot::Sender<Result<Committed, StoreError>>;
 
-/// The embedded store. The file is closed when it and all its watchers are dropped and the writer has finished.
+/// What the writer is asked to do.
+enum Order {
+    Write(Write, Reply),
+    /// Finish what was ordered before, close the file, and say so.
+    Close(oneshot::Sender<()>),
+}
+
+/// The embedded store. The file is closed by [`Embedded::close`], or when the store is dropped and the writer has finished.
 pub struct Embedded {
     shared: Arc<RwLock<State>>,
-    queue: mpsc::Sender<(Write, Reply)>,
+    queue: mpsc::Sender<Order>,
     /// The latest visible revision.
     latest: signal::Receiver<u64>,
 }
@@ -43,7 +50,7 @@ struct Cursor {
 struct Writer {
     table: Table,
     shared: Arc<RwLock<State>>,
-    queue: mpsc::Receiver<(Write, Reply)>,
+    queue: mpsc::Receiver<Order>,
     latest: signal::Sender<u64>,
 }
 
@@ -60,6 +67,15 @@ impl Embedded {
             .spawn(move || writer.run())
             .map_err(|error| StoreError::Io { path: path.to_owned(), source: Arc::new(redb::Error::Io(error)) })?;
         Ok(Self { shared, queue, latest: seen })
+    }
+
+    /// Waits for the writes ordered before, then closes the file. Later writes fail; reads go on.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Order::Close(done)).await.is_ok() {
+            // An error means that the writer is gone, and the file closed with it.
+            drop(closed.await);
+        }
     }
 }
 
@@ -81,7 +97,7 @@ impl Store for Embedded {
     fn commit(&self, write: Write) -> Answer<'_, Committed> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            self.queue.send((write, reply)).await.map_err(|_| StoreError::Closed)?;
+            self.queue.send(Order::Write(write, reply)).await.map_err(|_| StoreError::Closed)?;
             answer.await.map_err(|_| StoreError::Closed)?
         })
     }
@@ -114,16 +130,31 @@ impl Watch for Cursor {
 impl Writer {
     fn run(mut self) {
         let mut gathered = Vec::with_capacity(COMMIT_BATCH_MAX);
-        while self.queue.blocking_recv_many(&mut gathered, COMMIT_BATCH_MAX) > 0 {
-            self.commit(&mut gathered);
+        let mut closing = None;
+        while closing.is_none() && self.queue.blocking_recv_many(&mut gathered, COMMIT_BATCH_MAX) > 0 {
+            let mut writes = Vec::with_capacity(gathered.len());
+            for order in gathered.drain(..) {
+                match order {
+                    Order::Write(write, reply) if closing.is_none() => writes.push((write, reply)),
+                    // Dropping the reply tells the caller that the store is closed.
+                    Order::Write(..) => {}
+                    Order::Close(done) => closing = Some(done),
+                }
+            }
+            self.commit(writes);
+        }
+        drop(self.table);
+        if let Some(done) = closing {
+            // Nobody waits any more if this fails: closed is closed.
+            let _received = done.send(()).is_ok();
         }
     }
 
-    fn commit(&self, gathered: &mut Vec<(Write, Reply)>) {
+    fn commit(&self, writes: Vec<(Write, Reply)>) {
         let (mut planned, mut replies) = (Vec::new(), Vec::new());
         {
             let state = self.shared.read();
-            for (write, reply) in gathered.drain(..) {
+            for (write, reply) in writes {
                 match state.plan(&planned, write) {
                     Ok(plan) => {
                         planned.push(plan);
@@ -167,3 +198,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

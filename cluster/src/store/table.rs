@@ -42,6 +42,7 @@ impl Table {
             error => StoreError::Io { path: path.to_owned(), source: Arc::new(error.into()) },
         })?;
         let table = Self { path: path.to_owned(), database };
+        table.make_private()?;
         table.initialise().map_err(|error| table.failed(error))?;
         let state = table.load(limits)?;
         Ok((table, state))
@@ -53,6 +54,13 @@ impl Table {
 
     fn corrupt(&self, reason: impl std::fmt::Display) -> StoreError {
         StoreError::Corrupt { path: self.path.clone(), reason: reason.to_string() }
+    }
+
+    /// Secrets are stored as they are: only the owner may read the file.
+    fn make_private(&self) -> Result<(), StoreError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let owner_only = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&self.path, owner_only).map_err(|error| self.failed(redb::Error::Io(error)))
     }
 
     fn initialise(&self) -> Result<(), redb::Error> {

@@ -175,11 +175,12 @@ pub fn validate_update(old: &Value, new: &Value, causes: &mut Causes) {
         }
     }
     let kept = list(&before, "/tolerations").iter().all(|toleration| list(&after, "/tolerations").contains(toleration));
-    if kept {
-        after["tolerations"] = before["tolerations"].clone();
-    }
-    if text(&before, "/nodeName").is_empty() {
-        after["nodeName"] = before["nodeName"].clone();
+    let unbound = text(&before, "/nodeName").is_empty();
+    for (free, member) in [(kept, "tolerations"), (unbound, "nodeName")] {
+        if free {
+            before[member] = Value::Null;
+            after[member] = Value::Null;
+        }
     }
     if before != after {
         let rule = "pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, \

@@ -10,6 +10,7 @@ use crate::api::{pod, service};
 /// The label that leads from a slice to its Service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const ENDPOINTS_MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Who manages slices made from pods, and those mirrored from Endpoints.
 const MANAGERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
@@ -53,6 +54,11 @@ pub(super) fn selects(service: &Value, pod: &Value) -> bool {
 pub(super) fn is_managed(slice: &Value) -> bool {
     let manager = meta::labels(slice).and_then(|labels| labels.get(MANAGED_BY)).and_then(Value::as_str);
     manager.is_some_and(|manager| MANAGERS.contains(&manager))
+}
+
+/// Whether an Endpoints object was made by this actor.
+pub(super) fn is_ours(endpoints: &Value) -> bool {
+    meta::labels(endpoints).is_some_and(|labels| labels.contains_key(ENDPOINTS_MANAGED_BY))
 }
 
 /// The endpoints of a Service with a selector.
@@ -218,9 +224,11 @@ fn inherited_labels(service: &Value) -> Value {
 }
 
 fn endpoints_of(service: &Value, subsets: Vec<Value>) -> Value {
+    let mut labels = inherited_labels(service);
+    labels[ENDPOINTS_MANAGED_BY] = json!("endpoint-controller");
     let mut endpoints = json!({
         "kind": "Endpoints", "apiVersion": "v1",
-        "metadata": { "name": meta::name(service), "namespace": meta::namespace(service), "labels": inherited_labels(service) },
+        "metadata": { "name": meta::name(service), "namespace": meta::namespace(service), "labels": labels },
     });
     if !subsets.is_empty() {
         endpoints["subsets"] = json!(subsets);

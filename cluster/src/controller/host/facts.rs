@@ -88,7 +88,7 @@ fn ready(old: Option<&Value>, now: Timestamp) -> Value {
 
 fn memory_kib() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit)) / 1024
+    info.totalram.saturating_mul(u64::from(info.mem_unit)) / 1024
 }
 
 fn os_image() -> String {
