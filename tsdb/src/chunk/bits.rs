@@ -119,6 +119,12 @@ impl<'a> BitReader<'a> {
         self.word
     }
 
+    /// How many pairs of zero bits come next, of those that are there.
+    #[inline(always)]
+    pub(crate) fn zero_pairs(&self) -> usize {
+        (self.word.leading_zeros().min(self.valid.max(0) as u32) / 2).min(28) as usize
+    }
+
     /// Drops `count <= 56` bits that were peeked at.
     #[inline(always)]
     pub(crate) fn skip(&mut self, count: u32) {

@@ -78,7 +78,10 @@ impl XorState {
         if self.leading == LEADING_UNKNOWN {
             return Err(Truncated);
         }
-        let delta = reader.read(u32::from(64 - self.leading - self.trailing)) << self.trailing;
+        let significant = u32::from(64 - self.leading - self.trailing);
+        // At least 43 bits are left of those the refill provided.
+        let bits = if significant <= 43 { reader.take(significant) } else { reader.read(significant) };
+        let delta = bits << self.trailing;
         self.value = f64::from_bits(self.value.to_bits() ^ delta);
         Ok(self.value)
     }
@@ -157,7 +160,6 @@ fn write_time_change(writer: &mut BitWriter, change: i64) {
 
 #[inline(always)]
 fn read_time_change(reader: &mut BitReader<'_>) -> i64 {
-    reader.refill();
     let head = reader.peek();
     if head >> 63 == 0 {
         reader.skip(1);
@@ -196,28 +198,50 @@ pub(crate) fn decode(bytes: &[u8], count: usize, times: &mut Vec<i64>, values: &
         return Ok(());
     }
     let mut reader = BitReader::new(bytes.get(COUNT_BYTES..).ok_or(Truncated)?);
+    let (from, end) = (times.len(), times.len() + count);
+    times.resize(end, 0);
+    values.resize(end, 0.0);
+    let result = decode_into(&mut reader, &mut times[from..], &mut values[from..]);
+    if result.is_err() {
+        times.truncate(from);
+        values.truncate(from);
+    }
+    result
+}
+
+/// Fills both slices, which are of one length and not empty.
+fn decode_into(reader: &mut BitReader<'_>, times: &mut [i64], values: &mut [f64]) -> Result<(), Truncated> {
+    let count = times.len().min(values.len());
     let mut time = reader.read_varint()?;
     let mut state = XorState::starting_at(f64::from_bits(reader.read(64)));
-    reader.check()?;
-    times.reserve(count);
-    values.reserve(count);
-    times.push(time);
-    values.push(state.value);
+    (times[0], values[0]) = (time, state.value);
     if count == 1 {
-        return Ok(());
+        return reader.check();
     }
     let mut delta = reader.read_uvarint()? as i64;
-    for index in 1..count {
-        if index > 1 {
-            delta = delta.wrapping_add(read_time_change(&mut reader));
+    time = time.wrapping_add(delta);
+    (times[1], values[1]) = (time, state.read(reader)?);
+    let mut at = 2;
+    while at < count {
+        reader.refill();
+        // Two zero bits are a sample at the same step with the same value: a steady series is nothing else.
+        if reader.peek() >> 62 == 0 {
+            let same = reader.zero_pairs().min(count - at).max(1);
+            for (time_out, value_out) in times[at..at + same].iter_mut().zip(&mut values[at..at + same]) {
+                time = time.wrapping_add(delta);
+                (*time_out, *value_out) = (time, state.value);
+            }
+            reader.skip(2 * same as u32);
+            at += same;
+            continue;
         }
+        delta = delta.wrapping_add(read_time_change(reader));
         time = time.wrapping_add(delta);
-        let value = state.read(&mut reader)?;
-        reader.check()?;
-        times.push(time);
-        values.push(value);
+        (times[at], values[at]) = (time, state.read(reader)?);
+        at += 1;
     }
-    Ok(())
+    // Once bits were taken that are not there, the reader stays overdrawn: one look at the end tells.
+    reader.check()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod golden;
 mod property;
 
 use std::sync::Arc;
