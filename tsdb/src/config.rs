@@ -1,8 +1,10 @@
 //! Settings of the database, with Prometheus' defaults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::head::replay::ReplayProgress;
 
 /// When the write-ahead log is made durable with fsync. A killed process loses nothing either way; this is about the
 /// machine losing power.
@@ -58,6 +60,8 @@ pub struct Config {
     pub samples_per_chunk: u16,
     /// Whether the directory is locked.
     pub lock_file: LockFile,
+    /// Shows how far opening is.
+    pub replay_progress: Arc<ReplayProgress>,
 }
 
 impl Default for Config {
@@ -72,6 +76,7 @@ impl Default for Config {
             mapped_file_bytes: 128 * 1024 * 1024,
             samples_per_chunk: 120,
             lock_file: LockFile::Lock,
+            replay_progress: Arc::default(),
         }
     }
 }

@@ -33,5 +33,5 @@ mod wal;
 pub use config::{Compression, Config, Fsync, LockFile};
 pub use db::{Db, DiskUsage, WalStatus};
 pub use error::Error;
-pub use head::replay::ReplayReport;
+pub use head::replay::{ReplayProgress, ReplayReport};
 pub use head::statistics::{HeadStatistics, NamedCount, TopLists};

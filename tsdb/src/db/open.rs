@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use super::{Db, Upkeep};
 use crate::config::{Config, LockFile};
 use crate::error::{Error, corrupt, io_error};
-use crate::fs::{Disk, FileSystem};
+use crate::fs::{self, Disk, Entry, FileSystem};
 use crate::head::mapped_chunks::MappedChunks;
-use crate::head::replay::Replay;
+use crate::head::replay::{Replay, ReplayProgress, ReplayReport};
 use crate::head::series::ChunkLimits;
 use crate::head::{Head, HeadLimits};
 use crate::lock::DirectoryLock;
@@ -51,8 +51,9 @@ impl Db {
         let limits = HeadLimits { chunks, series_max: config.series_max };
         let head = Head::new(limits, mapped, Arc::clone(&instruments));
         let mut replay = Replay::new(&head, found);
-        let next_segment = replay_log(&*fs, &wal_directory, &mut replay, &instruments)?;
-        let report = replay.finish()?;
+        let next_segment = replay_log(&*fs, &wal_directory, &mut replay, &instruments, &config.replay_progress)?;
+        let mut report = replay.finish()?;
+        note_unread(directory, &mut report)?;
         let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments))?;
         Ok(Self {
             directory: directory.to_owned(),
@@ -75,15 +76,21 @@ fn replay_log(
     wal: &Path,
     replay: &mut Replay<'_>,
     instruments: &Instruments,
+    progress: &ReplayProgress,
 ) -> Result<u32, StorageError> {
     let mut next = 0;
+    let segments = segment::list(wal)?;
+    if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
+        progress.begin(first.segment, last.segment);
+    }
     if let Some(last) = checkpoint::list(wal)?.pop() {
         for file in segment::list(&last.directory)? {
             replay_segment(fs, &last.directory, file.segment, replay, instruments)?;
         }
         next = last.through + 1;
     }
-    for file in segment::list(wal)? {
+    for file in segments {
+        progress.reach(file.segment);
         if file.segment < next {
             // Left behind when a truncation was interrupted; the checkpoint stands for it.
             continue;
@@ -92,6 +99,15 @@ fn replay_log(
         next = file.segment + 1;
     }
     Ok(next)
+}
+
+/// Notes what a Prometheus left in the directory that this version does not read, so that nobody misses it silently.
+fn note_unread(directory: &Path, report: &mut ReplayReport) -> Result<(), StorageError> {
+    let entries = fs::list(directory).map_err(|error| io_error(directory, error))?;
+    let is_block = |entry: &&Entry| entry.is_directory && directory.join(&entry.name).join("meta.json").exists();
+    report.blocks_ignored = entries.iter().filter(is_block).count() as u64;
+    report.has_out_of_order_log = directory.join("wbl").exists();
+    Ok(())
 }
 
 /// Replays one segment. Damage costs what stands behind it in the segment: that is set aside and told.

@@ -3,6 +3,8 @@
 //! The log alone says everything. A mapped chunk only spares decoding again what it holds: samples of its series up to its
 //! last time are skipped.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::labels::Labels;
@@ -44,8 +46,37 @@ pub struct ReplayReport {
     pub chunks_skipped: u64,
     /// Segments replayed, those of the checkpoint included.
     pub segments: u64,
+    /// Blocks in the data directory: this version neither reads nor changes them.
+    pub blocks_ignored: u64,
+    /// Whether there is a log of out-of-order samples (`wbl`), which this version neither reads nor changes.
+    pub has_out_of_order_log: bool,
     /// Damage that was set aside.
     pub damage: Vec<StorageError>,
+}
+
+/// How far a replay is, for `status/walreplay`; read while [`crate::Db::open`] runs.
+#[derive(Debug, Default)]
+pub struct ReplayProgress {
+    min: AtomicU64,
+    max: AtomicU64,
+    current: AtomicU64,
+}
+
+impl ReplayProgress {
+    /// First, last and current segment.
+    pub fn segments(&self) -> (u64, u64, u64) {
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        (load(&self.min), load(&self.max), load(&self.current))
+    }
+
+    pub(crate) fn begin(&self, min: u32, max: u32) {
+        self.min.store(u64::from(min), Ordering::Relaxed);
+        self.max.store(u64::from(max), Ordering::Relaxed);
+    }
+
+    pub(crate) fn reach(&self, segment: u32) {
+        self.current.store(u64::from(segment), Ordering::Relaxed);
+    }
 }
 
 /// Takes the records of the log into the head.
