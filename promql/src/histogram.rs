@@ -10,7 +10,7 @@ mod wide;
 use model::histogram::{FloatHistogram, Span};
 use model::number::print_float_general;
 
-pub(crate) use self::bounds::Bucket;
+pub use self::bounds::Bucket;
 pub(crate) use self::over::{average, change, extended_increase, increase, smoothed_value, sum};
 pub(crate) use self::quantile::{NanNote, fraction, quantile};
 pub(crate) use self::reset::{is_reset, keep_totals, stored_hint};
@@ -130,8 +130,13 @@ pub(crate) fn equal(a: &FloatHistogram, b: &FloatHistogram) -> bool {
         && same_buckets(&a.negative_spans, &a.negative, &b.negative_spans, &b.negative)
 }
 
+/// The filled buckets from the lowest on, as the HTTP API lists them.
+pub fn filled_buckets(h: &FloatHistogram) -> impl Iterator<Item = Bucket> {
+    bounds::all(h).filter(|bucket| bucket.count != 0.0)
+}
+
 /// `{count:3, sum:4.5, (1,2]:3}`
-pub(crate) fn print(h: &FloatHistogram) -> String {
+pub fn print(h: &FloatHistogram) -> String {
     let mut text = format!("{{count:{}, sum:{}", print_float_general(h.count), print_float_general(h.sum));
     for bucket in bounds::unclipped(h).filter(|bucket| bucket.count != 0.0) {
         let open = if bucket.lower_included { '[' } else { '(' };

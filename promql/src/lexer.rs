@@ -234,7 +234,8 @@ impl<'a> Lexer<'a> {
                 self.paren_depth = depth;
                 Ok(Kind::RightParen)
             }
-            None => self.fault(start, "unexpected right parenthesis ')'"),
+            // Upstream has taken the token by then: the place is behind it.
+            None => self.fault(start + 1, "unexpected right parenthesis ')'"),
         }
     }
 
@@ -291,8 +292,10 @@ impl<'a> Lexer<'a> {
                 self.got_colon = false;
                 Ok(Kind::RightBracket)
             }
-            ':' if !self.got_duration => self.fault(start, "unexpected colon before duration in duration expression"),
-            ':' if self.got_colon => self.fault(start, "unexpected repeated colon in duration expression"),
+            ':' if !self.got_duration => {
+                self.fault(start + 1, "unexpected colon before duration in duration expression")
+            }
+            ':' if self.got_colon => self.fault(start + 1, "unexpected repeated colon in duration expression"),
             ':' => {
                 self.at += 1;
                 self.got_colon = true;
@@ -359,7 +362,10 @@ impl<'a> Lexer<'a> {
         if tail.is_some() && !self.peek().is_some_and(is_alphanumeric) {
             return Ok(Kind::Duration);
         }
-        let next = self.peek().filter(|c| is_alphanumeric(*c)).map_or(0, char::len_utf8);
+        // What upstream has read by then: behind a unit all digits, or one letter.
+        let digits = self.rest().len() - self.rest().trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let letter = usize::from(self.peek().is_some_and(is_alpha));
+        let next = if tail.is_some() { digits.max(letter) } else { 0 };
         let bad = self.text.get(start..self.at + next).unwrap_or_default();
         self.fault(start, format!("bad number or duration syntax: {}", model::quote::quote(bad)))
     }
@@ -380,7 +386,8 @@ pub(crate) fn scan_number(text: &str) -> (usize, bool) {
     let bytes = text.as_bytes();
     let hex = bytes.first() == Some(&b'0') && matches!(bytes.get(1), Some(b'x' | b'X'));
     let digit = |b: u8| if hex { b.is_ascii_hexdigit() } else { b.is_ascii_digit() };
-    let mut at = if hex { 2 } else { 0 };
+    // A point at the very start does not count as one, as upstream has it: `.5.` is taken whole, and is no number.
+    let mut at = if hex { 2 } else { usize::from(bytes.first() == Some(&b'.')) };
     if hex && bytes.get(at) == Some(&b'_') {
         at += 1;
     }

@@ -22,7 +22,7 @@ pub mod engine;
 pub mod error;
 mod exec;
 pub mod function;
-mod histogram;
+pub mod histogram;
 mod kernel;
 mod lexer;
 mod notes;

@@ -41,7 +41,6 @@ pub(crate) enum Note<'a> {
     IncompatibleLayout { operator: &'a str },
     SortInRangeQuery,
     CounterResetCollision(HistogramUse),
-    StartTimeOverlap { metric: &'a str },
     PossiblyNotCounter { metric: &'a str },
     PossiblyNotCounterByLabel { metric: &'a str, label: &'a str },
     ForcedMonotonicity(&'a Monotonicity),
@@ -127,8 +126,7 @@ impl Note<'_> {
             | Note::MixedExponentialCustom { .. }
             | Note::IncompatibleLayout { .. }
             | Note::SortInRangeQuery
-            | Note::CounterResetCollision(_)
-            | Note::StartTimeOverlap { .. } => (true, self.warning()),
+            | Note::CounterResetCollision(_) => (true, self.warning()),
             _ => (false, self.info()),
         }
     }
@@ -172,10 +170,6 @@ impl Note<'_> {
             Note::CounterResetCollision(during) => {
                 format!("conflicting counter resets during histogram {}", during.as_str())
             }
-            Note::StartTimeOverlap { metric } => format!(
-                "sample has start time that overlaps with previous sample timestamp for metric {}",
-                quote(metric)
-            ),
             _ => String::new(),
         }
     }

@@ -55,13 +55,13 @@ fn items(text: &str, from: usize) -> Vec<(usize, &str)> {
     let mut items = Vec::new();
     let (mut start, mut depth) = (None, 0_u32);
     let bytes = text.as_bytes();
-    for at in from..bytes.len() {
-        match bytes[at] {
+    for (at, byte) in bytes.iter().enumerate().skip(from) {
+        match byte {
             b'{' => depth += 1,
             b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        let space = depth == 0 && bytes[at].is_ascii_whitespace();
+        let space = depth == 0 && byte.is_ascii_whitespace();
         match (space, start) {
             (true, Some(begin)) => {
                 items.push((begin, text.get(begin..at).unwrap_or_default()));

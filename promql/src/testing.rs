@@ -8,5 +8,5 @@ mod runner;
 mod script;
 
 pub use self::memory::MemoryStorage;
-pub use self::runner::{Failure, Report, run_script, run_script_with, script_config};
+pub use self::runner::{Failure, Report, load_script, run_script, run_script_with, script_config};
 pub use self::script::ScriptError;

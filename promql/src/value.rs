@@ -122,14 +122,6 @@ impl Points {
         }
     }
 
-    /// Applies `map` to every float and drops the histograms.
-    pub(crate) fn map_floats(&mut self, map: impl Fn(f64) -> f64) {
-        self.histograms = None;
-        for value in self.floats.iter_mut().filter(|v| !is_stale(**v)) {
-            *value = map(*value);
-        }
-    }
-
     /// How many samples the points count for; a histogram counts by its size.
     pub(crate) fn samples(&self) -> u64 {
         let floats = self.floats.iter().filter(|v| !is_stale(**v)).count() as u64;

@@ -88,7 +88,8 @@ fn bounded<'q>(ctx: &'q Context<'q>, kind: Bounded, args: &'q [Node], steps: Ste
 }
 
 fn clamped(value: f64, low: f64, high: f64) -> Option<f64> {
-    (!(high < low)).then(|| arithmetic::max(low, arithmetic::min(high, value)))
+    let empty = high < low;
+    (!empty).then(|| arithmetic::max(low, arithmetic::min(high, value)))
 }
 
 fn dated<'q>(ctx: &'q Context<'q>, part: Calendar, args: &'q [Node], steps: Steps) -> Result<BoxOperator<'q>, Error> {

@@ -118,15 +118,20 @@ fn enriched(ctx: &Context<'_>, args: &[Node], steps: Steps) -> Result<Vec<Column
 }
 
 /// What identifies a series' target.
-fn identity(labels: &Labels) -> Vec<Option<String>> {
+fn identity(labels: &Labels) -> Identity {
     IDENTIFYING.iter().map(|name| labels.get(name).map(str::to_owned)).collect()
 }
+
+/// The values of the identifying labels.
+type Identity = Vec<Option<String>>;
+
+/// For each info metric, which series is the newest at each step.
+type Newest = BTreeMap<String, Vec<Option<usize>>>;
 
 /// Info series by target and metric.
 struct Infos {
     series: Vec<Labels>,
-    /// For each target and metric, which series is the newest at each step.
-    newest: HashMap<Vec<Option<String>>, BTreeMap<String, Vec<Option<usize>>>>,
+    newest: HashMap<Identity, Newest>,
 }
 
 impl Infos {

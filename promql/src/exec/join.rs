@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use model::labels::{Labels, METRIC_NAME};
+use model::labels::Labels;
 
 use super::binary::{Made, element};
 use super::matching::{Chooser, Signature};
@@ -260,9 +260,4 @@ fn record(
     }
     let fresh = known.results.get_mut(labels).is_none_or(|steps| steps.insert(i));
     if fresh { Ok(()) } else { Err(Fault::GroupingNotUnique.into()) }
-}
-
-/// The name a series goes by in notes.
-pub(super) fn metric_name(labels: &Labels) -> &str {
-    labels.get(METRIC_NAME).unwrap_or_default()
 }

@@ -23,7 +23,7 @@ pub(crate) struct RangeSeries {
     pub(crate) floats: Vec<(i64, f64)>,
     pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
     /// Kept until the result is handed over.
-    pub(crate) charge: Charge,
+    _charge: Charge,
 }
 
 /// The series of a range selector or subquery, evaluated at `time`.
@@ -86,7 +86,7 @@ fn collect(
     let weight = floats.len() as u64 + histograms.iter().map(|(_, h)| histogram_samples(h)).sum::<u64>();
     ctx.budget.count(weight);
     let charge = ctx.budget.charge(weight, weight * 16)?;
-    Ok(Some(RangeSeries { labels, drop_name, floats, histograms, charge }))
+    Ok(Some(RangeSeries { labels, drop_name, floats, histograms, _charge: charge }))
 }
 
 type Collected = (Vec<(i64, f64)>, Vec<(i64, Arc<FloatHistogram>)>);

@@ -30,7 +30,11 @@ impl StepSet {
 
     /// Adds the steps at which there is a point; `false` if one of them was in already.
     pub(super) fn insert_present(&mut self, points: &Points) -> bool {
-        (0..points.len()).filter(|&i| points.is_present(i)).fold(true, |fresh, i| self.insert(i) && fresh)
+        let mut fresh = true;
+        for i in (0..points.len()).filter(|&i| points.is_present(i)) {
+            fresh &= self.insert(i);
+        }
+        fresh
     }
 }
 

@@ -4,12 +4,17 @@ use model::histogram::{FloatHistogram, Span};
 
 /// A bucket with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Bucket {
-    pub(crate) lower: f64,
-    pub(crate) upper: f64,
-    pub(crate) lower_included: bool,
-    pub(crate) upper_included: bool,
-    pub(crate) count: f64,
+pub struct Bucket {
+    /// The lower bound.
+    pub lower: f64,
+    /// The upper bound.
+    pub upper: f64,
+    /// Whether observations of the lower bound itself are in it.
+    pub lower_included: bool,
+    /// Whether observations of the upper bound itself are in it.
+    pub upper_included: bool,
+    /// Observations in it.
+    pub count: f64,
 }
 
 impl Bucket {

@@ -90,7 +90,7 @@ fn quantile_of(q: f64, buckets: &[Bucket]) -> f64 {
         return f64::NAN;
     }
     let mut rank = q * observations;
-    let at = buckets[..highest].partition_point(|b| !(b.count >= rank));
+    let at = buckets[..highest].partition_point(|b| !reaches(b.count, rank));
     if at == highest {
         return buckets[highest - 1].bound;
     }
@@ -105,6 +105,11 @@ fn quantile_of(q: f64, buckets: &[Bucket]) -> f64 {
         rank -= buckets[at - 1].count;
     }
     start + (end - start) * (rank / count)
+}
+
+/// Whether a count is at least the rank; NaN is not.
+fn reaches(count: f64, rank: f64) -> bool {
+    count >= rank
 }
 
 /// Which part of the observations lies between `lower` and `upper`.

@@ -68,10 +68,6 @@ impl Mean {
         self.sum = scaled.plus(value / self.count);
     }
 
-    pub(crate) fn count(&self) -> f64 {
-        self.count
-    }
-
     pub(crate) fn value(&self) -> f64 {
         if self.incremental {
             self.sum.sum + self.sum.lost
@@ -93,7 +89,7 @@ mod tests {
         assert_eq!(sum.total(), 2.0);
         let mut mean = Mean::default();
         [f64::MAX, f64::MAX, f64::MAX].iter().for_each(|v| mean.add(*v));
-        assert_eq!(mean.value(), f64::MAX);
+        assert!((mean.value() / f64::MAX - 1.0).abs() < 1e-15, "the sum overflows, the mean does not");
         let mut infinite = Sum::default();
         [1.0, f64::INFINITY, 5.0].iter().for_each(|v| infinite.add(*v));
         assert_eq!(infinite.total(), f64::INFINITY);

@@ -25,10 +25,11 @@ impl Parser<'_> {
     /// What follows `offset`. A literal or a call ends it, so that `a offset 5m + b` adds; after closing parentheses
     /// the expression goes on, as in upstream's grammar.
     pub(super) fn offset_length(&mut self) -> Parsed<Length> {
-        let sign = match self.kind() {
-            Kind::Add | Kind::Sub => Some(self.next()),
-            _ => None,
-        };
+        let signed = |kind| matches!(kind, Kind::Add | Kind::Sub);
+        if signed(self.kind()) && signed(self.following()) {
+            return Ok(length(self.duration_expr(LOWEST)?));
+        }
+        let sign = signed(self.kind()).then(|| self.next());
         let simple = self.kind() != Kind::LeftParen;
         let operand = self.duration_operand()?;
         let expr = match sign {

@@ -6,7 +6,7 @@ use crate::token::{Kind, Span, Token};
 
 const LENGTHS: &str = "number, duration, step(), or range()";
 /// Upstream's bounds of a duration, in seconds.
-pub(super) const DURATION_SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+pub(super) const DURATION_SECONDS_MAX: f64 = 9_223_372_036.854_776;
 
 impl Parser<'_> {
     pub(super) fn postfix(&mut self, mut expr: Expr) -> Parsed<Expr> {

@@ -6,7 +6,7 @@ use crate::error::{BadRequest, Error};
 use crate::token::Span;
 
 /// Upstream's bound of a duration, in seconds.
-const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+const SECONDS_MAX: f64 = 9_223_372_036.854_776;
 
 /// Resolves lengths of one query.
 pub(super) struct Lengths {

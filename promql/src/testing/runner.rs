@@ -58,6 +58,26 @@ pub fn run_script(text: &str) -> Result<Report, ScriptError> {
     run_script_with(&Engine::new(script_config()), text)
 }
 
+/// A storage with what the `load` commands of a script give.
+///
+/// # Errors
+/// If the script cannot be read, or holds anything but `load`.
+pub fn load_script(text: &str) -> Result<MemoryStorage, ScriptError> {
+    let storage = MemoryStorage::new();
+    for command in script::parse(text)? {
+        match command {
+            Command::Load { step, custom_buckets, series, .. } => load(&storage, step, custom_buckets, series),
+            Command::Clear => {
+                return Err(ScriptError { line: 0, message: "only load commands are allowed".to_owned() });
+            }
+            Command::Eval(eval) => {
+                return Err(ScriptError { line: eval.line, message: "only load commands are allowed".to_owned() });
+            }
+        }
+    }
+    Ok(storage)
+}
+
 /// Runs a script on an engine.
 ///
 /// # Errors

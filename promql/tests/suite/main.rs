@@ -1,3 +1,5 @@
 //! The crate's tests from outside.
 
+mod engine;
+mod language;
 mod scripts;

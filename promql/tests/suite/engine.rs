@@ -1,0 +1,151 @@
+//! The engine's limits, its errors, and that threads do not change what comes out.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use model::duration::Duration;
+use model::labels;
+use model::sample::{Timestamp, Value};
+use promql::testing::MemoryStorage;
+use promql::{CancelToken, Config, Engine, Error, ErrorKind, Options, QueryOptions, QueryResult, QueryValue};
+
+/// `m{i, g}` for each `i < count`, with `samples` values at 15 s; `g` has 10 values.
+fn storage(count: usize, samples: i64) -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    for i in 0..count {
+        let labels = labels! { "__name__" => "m", "i" => &i.to_string(), "g" => &(i % 10).to_string() };
+        // Values that do not add up the same in every order.
+        let value = |t: i64| 1.0 / (1.0 + i as f64) + t as f64 * 0.1;
+        storage.insert(&labels, (0..samples).map(|t| (t * 15_000, Value::Float(value(t)))));
+    }
+    storage
+}
+
+fn range(engine: &Engine, storage: &MemoryStorage, query: &str, options: &QueryOptions) -> Result<QueryResult, Error> {
+    engine.range(storage, query, Timestamp(0), Timestamp(3_600_000), Duration::from_seconds(15), options)
+}
+
+#[test]
+fn threads_do_not_change_results() {
+    let storage = storage(1_000, 240);
+    let engine = |threads| Engine::new(Config { threads, language: Options::all(), ..Config::default() });
+    let (one, four) = (engine(1), engine(4));
+    for query in [
+        "sum by (g) (rate(m[5m]))",
+        "avg(m)",
+        "topk by (g) (2, m)",
+        "stddev by (g) (m) / on (g) group_right m",
+        "quantile(0.3, sum_over_time(m[2m]))",
+        "m and on (g) (m > 3)",
+        "max_over_time(rate(m[1m])[5m:30s])",
+    ] {
+        let [a, b] = [&one, &four].map(|e| range(e, &storage, query, &QueryOptions::default()).unwrap());
+        assert_eq!(a.value, b.value, "{query}");
+        assert_eq!(a.stats.total_samples, b.stats.total_samples, "{query}");
+    }
+}
+
+#[test]
+fn aggregations_hold_groups_and_not_series() {
+    let storage = storage(2_000, 240);
+    let engine = Engine::new(Config { max_samples: 100_000, ..Config::default() });
+    let options = QueryOptions::default();
+    let result = range(&engine, &storage, "sum by (g) (m)", &options).unwrap();
+    let QueryValue::Matrix(series) = result.value else { panic!("a matrix") };
+    assert_eq!(series.len(), 10);
+    assert!(result.stats.peak_samples < 100_000, "{:?}", result.stats);
+    assert_eq!(result.stats.total_samples, 2_000 * 241 - 2_000 + 2_000);
+    let error = range(&engine, &storage, "m", &options).unwrap_err();
+    let text = "query processing would load too many samples into memory in query execution";
+    assert_eq!((error.to_string().as_str(), error.kind()), (text, ErrorKind::Execution));
+}
+
+#[test]
+fn bytes_are_limited_too() {
+    let engine = Engine::new(Config { max_bytes: 100_000, ..Config::default() });
+    let error = range(&engine, &storage(1_000, 240), "m", &QueryOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "query would hold more than 100000 bytes in memory (limit max_bytes)");
+}
+
+#[test]
+fn queries_end_when_told_to() {
+    let storage = storage(1_000, 240);
+    let engine = Engine::new(Config::default());
+    let canceled = CancelToken::new();
+    canceled.cancel();
+    let error = range(&engine, &storage, "m", &QueryOptions { cancel: canceled, ..QueryOptions::default() });
+    let error = error.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("query was canceled in")), (ErrorKind::Canceled, true));
+
+    // A deadline that passes while the query runs.
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let cancel = CancelToken::with_deadline(|| ASKED.fetch_add(1, Ordering::Relaxed) > 300);
+    let error = range(&engine, &storage, "sum(m)", &QueryOptions { cancel, ..QueryOptions::default() }).unwrap_err();
+    let text = "query timed out in expression evaluation";
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Timeout, text));
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    let (engine, storage) = (Engine::new(Config::default()), storage(3, 10));
+    let kind_and_text = |query: &str| {
+        let error = range(&engine, &storage, query, &QueryOptions::default()).unwrap_err();
+        (error.kind().as_str(), error.to_string())
+    };
+    for (query, kind, text) in [
+        ("sum(", "bad_data", "1:5: parse error: unclosed left parenthesis"),
+        (
+            "m[5m]",
+            "bad_data",
+            "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
+        ),
+        (
+            "m * on (x) m",
+            "execution",
+            "found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"m\", g=\"0\", i=\"0\"}, {__name__=\"m\", g=\"1\", i=\"1\"}];many-to-many matching not allowed: matching labels must be unique on one side",
+        ),
+        (
+            "m * on (x) sum(m)",
+            "execution",
+            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+        ),
+        ("label_replace(m, \"g\", \"\", \"g\", \"(.*)\") * 0 + ignoring (i) group_left sum(m)", "", ""),
+        (
+            "label_replace(m, \"g\", \"\", \"g\", \"(\")",
+            "execution",
+            "invalid regular expression in label_replace(): (",
+        ),
+        ("topk(NaN, m)", "execution", "Parameter value is NaN"),
+        ("m offset (1d/0)", "bad_data", "1:13: parse error: division by zero"),
+        ("m[1m:0s]", "bad_data", "1:6: parse error: duration must be greater than 0"),
+        (
+            "abs(m or on (__name__) label_replace(m, \"__name__\", \"n\", \"i\", \".*\"))",
+            "execution",
+            "vector cannot contain metrics with the same labelset",
+        ),
+    ] {
+        if text.is_empty() {
+            assert!(range(&engine, &storage, query, &QueryOptions::default()).is_ok(), "{query}");
+        } else {
+            assert_eq!(kind_and_text(query), (kind, text.to_owned()), "{query}");
+        }
+    }
+    let backwards =
+        engine.range(&storage, "m", Timestamp(1), Timestamp(0), Duration::from_seconds(1), &QueryOptions::default());
+    assert_eq!(backwards.unwrap_err().to_string(), "end timestamp must not be before start time");
+    let still = engine.range(&storage, "m", Timestamp(0), Timestamp(1), Duration::ZERO, &QueryOptions::default());
+    assert!(still.unwrap_err().to_string().starts_with("zero or negative query resolution step widths"));
+}
+
+#[test]
+fn names_go_at_once_or_at_the_end() {
+    let storage = storage(1, 10);
+    let by_name = "sum by (__name__) (rate({__name__=\"m\"}[1m]))";
+    for (delayed, expected) in [(false, "{}"), (true, "{__name__=\"m\"}")] {
+        let engine = Engine::new(Config { delayed_name_removal: delayed, ..Config::default() });
+        let result = engine.instant(&storage, by_name, Timestamp(100_000), &QueryOptions::default()).unwrap();
+        let QueryValue::Vector { samples, .. } = result.value else { panic!("a vector") };
+        // With delayed removal grouping still sees the name, and it goes in the end.
+        let kept = if delayed { "{}" } else { expected };
+        assert_eq!(samples[0].labels.to_string(), kept, "delayed: {delayed}");
+    }
+}
