@@ -1,6 +1,6 @@
 //! The database: opening a data directory, handing out appenders and queriers, and its upkeep.
 //!
-//! It reads no clock and starts no thread: the owner calls [`Db::maintain`] and [`Db::sync_if_due`] with the time, on a
+//! It reads no clock and starts no thread but the replay's workers: the owner calls [`Db::maintain`] and [`Db::sync_if_due`] with the time, on a
 //! thread that may block.
 
 mod open;

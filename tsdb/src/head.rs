@@ -7,6 +7,7 @@
 //! [`Snapshot`]: isolation::Snapshot
 
 pub(crate) mod appender;
+mod gather;
 pub(crate) mod index;
 pub(crate) mod isolation;
 pub(crate) mod mapped_chunks;

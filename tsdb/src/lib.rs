@@ -13,7 +13,7 @@
 //! Db::maintain            mapping, sync, recovery, retention, checkpoints
 //! ```
 //!
-//! It reads no clock and starts no thread: time is an argument.
+//! It reads no clock (time is an argument) and starts no thread but the workers that replay, which end with it.
 
 mod chunk;
 mod codec;

@@ -11,14 +11,14 @@ use model::labels::Labels;
 use model::storage::StorageError;
 
 use super::Head;
+use super::gather::Gathered;
 use super::mapped_chunks::{FoundChunks, MappedChunk};
-use super::series::Appended;
 use super::slab::Slot;
 use super::tombstones::Interval;
 use crate::wal::record::{RecordSink, SampleValue, Tombstone, WalRef};
 
-/// Series with full chunks are mapped in batches of this many.
-const FULL_MAX: usize = 1000;
+/// Samples that are gathered at least before they are entered.
+const GATHERED_MIN: usize = if cfg!(test) { 50 } else { 100_000 };
 
 /// What a replay met, for the log and the operator.
 #[derive(Debug, Clone, Default)]
@@ -79,11 +79,20 @@ impl ReplayProgress {
     }
 }
 
+/// A series by a number of the log.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    slot: Slot,
+    /// Samples up to it stand in mapped chunks. A number that the series got later may reach further.
+    mapped_through: i64,
+}
+
 /// Takes the records of the log into the head.
 pub(crate) struct Replay<'a> {
     head: &'a Head,
     found: FoundChunks,
-    slots: HashMap<WalRef, Slot, RandomState>,
+    slots: HashMap<WalRef, Known, RandomState>,
+    gathered: Gathered,
     full: Vec<Slot>,
     pub(crate) report: ReplayReport,
     failed: Option<StorageError>,
@@ -94,7 +103,15 @@ impl<'a> Replay<'a> {
         let damage = std::mem::take(&mut found.damage);
         head.instruments.mapped_chunk_corruptions.add(damage.len() as u64);
         let report = ReplayReport { damage, chunks_skipped: found.out_of_order, ..ReplayReport::default() };
-        Self { head, found, slots: HashMap::default(), full: Vec::new(), report, failed: None }
+        Self {
+            head,
+            found,
+            slots: HashMap::default(),
+            gathered: Gathered::default(),
+            full: Vec::new(),
+            report,
+            failed: None,
+        }
     }
 
     /// Enters what is left and tells what was met.
@@ -102,7 +119,7 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// If something failed that is no damage of the log: a limit, a full disk.
     pub(crate) fn finish(mut self) -> Result<ReplayReport, StorageError> {
-        self.map_full();
+        self.enter_gathered();
         self.report.chunks_skipped += self.found.by_series.values().map(|chunks| chunks.len() as u64).sum::<u64>();
         match self.failed {
             Some(error) => Err(error),
@@ -122,12 +139,17 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Gives a series the chunks that were found under its number: it may have had several over the log's life.
-    fn attach(&mut self, slot: Slot, wal_ref: WalRef) {
-        let (Some(chunks), Some(cell)) = (self.found.by_series.remove(&wal_ref), self.head.slab.cell(slot)) else {
-            return;
+    /// Gives a series the chunks that were found under its number (it may have had several over the log's life), and
+    /// returns the last time of all its mapped chunks.
+    fn attach(&mut self, slot: Slot, wal_ref: WalRef) -> i64 {
+        let Some(cell) = self.head.slab.cell(slot) else {
+            return i64::MIN;
         };
         let mut series = cell.lock();
+        let mapped_through = |mapped: &[MappedChunk]| mapped.last().map_or(i64::MIN, |chunk| chunk.max_time);
+        let Some(chunks) = self.found.by_series.remove(&wal_ref) else {
+            return mapped_through(&series.mapped);
+        };
         let (had, came) = (series.mapped.len(), chunks.len());
         let mut all: Vec<MappedChunk> = series.mapped.drain(..).chain(chunks).collect();
         all.sort_by_key(|chunk| (chunk.min_time(), chunk.max_time));
@@ -147,6 +169,28 @@ impl<'a> Replay<'a> {
         }
         self.head.instruments.head.chunks.add(all.len() as i64 - had as i64);
         series.mapped = all;
+        mapped_through(&series.mapped)
+    }
+
+    /// Samples are gathered and entered page by page of the slab: a page's series fit a core's cache, and pages can be
+    /// worked on at once. Bounded by the head itself: two samples for each of its series.
+    fn gathered_max(&self) -> usize {
+        (self.slots.len() * 2).max(GATHERED_MIN)
+    }
+
+    fn enter_gathered(&mut self) {
+        let gathered = std::mem::take(&mut self.gathered);
+        for entered in gathered.enter(self.head) {
+            self.report.samples += entered.samples;
+            self.report.samples_mapped += entered.mapped;
+            self.report.samples_refused += entered.refused;
+            self.head.instruments.head.chunks.add(entered.chunks);
+            if entered.min_time <= entered.max_time {
+                self.head.times.extend(entered.min_time, entered.max_time);
+            }
+            self.full.extend(entered.full);
+        }
+        self.map_full();
     }
 }
 
@@ -157,13 +201,13 @@ impl RecordSink for Replay<'_> {
         }
         match self.head.find_or_create(&labels, Some(wal_ref)) {
             Ok((id, created)) => {
-                self.slots.insert(wal_ref, id.slot);
                 if let Some(cell) = self.head.slab.cell(id.slot) {
                     cell.lock().is_logged = true;
                 }
                 self.report.series += u64::from(created);
                 self.head.note_ref(wal_ref, id);
-                self.attach(id.slot, wal_ref);
+                let mapped_through = self.attach(id.slot, wal_ref);
+                self.slots.insert(wal_ref, Known { slot: id.slot, mapped_through });
             }
             Err(error) => {
                 let limit = match error {
@@ -176,45 +220,22 @@ impl RecordSink for Replay<'_> {
     }
 
     fn sample(&mut self, wal_ref: WalRef, time: i64, value: SampleValue) {
-        let slot = self.slots.get(&wal_ref);
-        let Some((slot, cell)) = slot.and_then(|slot| Some((*slot, self.head.slab.cell(*slot)?))) else {
-            self.report.samples_unknown += 1;
-            return;
-        };
-        let mut series = cell.lock();
-        if series.mapped.last().is_some_and(|chunk| time <= chunk.max_time) {
-            self.report.samples_mapped += 1;
-            return;
-        }
-        if time < self.head.times.min_valid() {
-            self.report.samples_refused += 1;
-            return;
-        }
-        let opens = series.open.is_none();
-        match series.append(time, value.as_ref(), self.head.limits.chunks) {
-            Appended::OutOfOrder => {
-                // A sample may stand in the log twice, or was refused when it was first appended.
-                self.report.samples_refused += 1;
-                return;
+        match self.slots.get(&wal_ref) {
+            None => self.report.samples_unknown += 1,
+            Some(known) if time <= known.mapped_through => self.report.samples_mapped += 1,
+            Some(known) => {
+                self.gathered.push(known.slot, time, value);
+                if self.gathered.count >= self.gathered_max() {
+                    self.enter_gathered();
+                }
             }
-            Appended::TakenAndCut => {
-                self.head.instruments.head.chunks.add(1);
-                self.full.push(slot);
-            }
-            Appended::Taken => self.head.instruments.head.chunks.add(i64::from(opens)),
-        }
-        drop(series);
-        self.head.times.extend(time, time);
-        self.report.samples += 1;
-        if self.full.len() >= FULL_MAX {
-            self.map_full();
         }
     }
 
     fn tombstone(&mut self, tombstone: Tombstone) {
-        if let Some(slot) = self.slots.get(&tombstone.series) {
+        if let Some(known) = self.slots.get(&tombstone.series) {
             let interval = Interval { min_time: tombstone.min_time, max_time: tombstone.max_time };
-            self.head.tombstones.write().add(*slot, interval);
+            self.head.tombstones.write().add(known.slot, interval);
             self.report.tombstones += 1;
         }
     }

@@ -10,7 +10,8 @@ use super::series::Series;
 
 /// How many slots there can be.
 pub(crate) const SLOTS_MAX: usize = PAGES_PER_GROUP * GROUPS * SLOTS_PER_PAGE;
-const SLOTS_PER_PAGE: usize = 1024;
+/// Slots that are made together and lie side by side.
+pub(crate) const SLOTS_PER_PAGE: usize = 1024;
 const PAGES_PER_GROUP: usize = 1024;
 const GROUPS: usize = 64;
 
