@@ -1,0 +1,382 @@
+//! The server: storage, engine, scraper, rules and API wired together, and its life from start to stop.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration as StdDuration;
+
+use anyhow::{Context, Result};
+use exposition::registry::Registry;
+use model::duration::Duration;
+use model::labels::Labels;
+use model::sample::Timestamp;
+use model::storage::Appendable;
+use net::clock::Clock;
+use net::server::{Config as ListenConfig, Server};
+use net::shutdown::Shutdown;
+use parking_lot::{Mutex, RwLock};
+use promql::Engine;
+use rules::group::GroupContext;
+use rules::manager::{Defaults, Manager as RuleManager};
+use rules::notifier::{HttpNotifier, Notice, Notifier};
+use rules::restore::RestoreConfig;
+use scraper::manager::Manager as ScrapeManager;
+use scraper::pool::Shared;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tsdb::Db;
+
+use crate::config::{self, Config};
+use crate::evaluator::EngineEvaluator;
+use crate::flags::{QueryFlags, RuleFlags};
+use crate::http::{Api, ConfigStatus, ReloadRequest, routes};
+use crate::storage_metrics::StorageMetrics;
+
+/// How long samples are kept where nothing is said.
+const DEFAULT_RETENTION: Duration = Duration::from_seconds(15 * 24 * 3600);
+/// How often the storage is synced if due, and how often it gets its upkeep.
+const SYNC_INTERVAL: StdDuration = StdDuration::from_millis(250);
+const UPKEEP_EVERY: u32 = 20;
+/// How long a stop may take before what is left is left.
+const STOP_PATIENCE: StdDuration = StdDuration::from_secs(10);
+/// How long unsent alerts may hold up a stop.
+const DRAIN_PATIENCE: StdDuration = StdDuration::from_secs(3);
+/// Reload requests that may wait.
+const RELOADS_MAX: usize = 8;
+
+/// Sent with each request this server makes.
+pub const USER_AGENT: &str = concat!("Prometheus/3.14.0 (Cresset/", env!("CARGO_PKG_VERSION"), ")");
+
+/// How the server is set up; the flags of either way to start it lead here.
+pub struct Options {
+    /// Configuration file.
+    pub config_file: PathBuf,
+    /// Data directory of the storage.
+    pub storage: PathBuf,
+    /// Retention by flag.
+    pub retention: Option<Duration>,
+    /// Whether the data directory is locked.
+    pub lock: tsdb::LockFile,
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Where the server is reached; its first address if absent.
+    pub external_url: Option<String>,
+    /// Prefix of all routes; the external URL's path if absent.
+    pub route_prefix: Option<String>,
+    /// Reload and quit over HTTP.
+    pub lifecycle: bool,
+    /// The remote-write receiver.
+    pub remote_write: bool,
+    /// Experimental parts of PromQL.
+    pub language: promql::Options,
+    /// Engine.
+    pub query: QueryFlags,
+    /// Rule engine.
+    pub rules: RuleFlags,
+    /// As shown by `status/flags`.
+    pub flags: BTreeMap<String, String>,
+    /// A router in the same process, told of alerts beside those configured.
+    pub local_router: Option<Arc<dyn Notifier>>,
+}
+
+/// The running server.
+pub struct App {
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// Told when `/-/quit` is called.
+    pub quit: Arc<Notify>,
+    db: Arc<Db>,
+    scraper: ScrapeManager,
+    rules: Arc<RuleManager>,
+    notifier: Arc<Fanout>,
+    reloads: mpsc::Sender<ReloadRequest>,
+}
+
+/// Sends alerts everywhere they should go. What is configured changes with reloads; the local router stays.
+struct Fanout {
+    local: Option<Arc<dyn Notifier>>,
+    configured: RwLock<Arc<HttpNotifier>>,
+}
+
+impl Notifier for Fanout {
+    fn notify(&self, notices: Vec<Notice>) {
+        if let Some(local) = &self.local {
+            local.notify(notices.clone());
+        }
+        self.configured.read().notify(notices);
+    }
+}
+
+/// What a reload changes.
+struct Reloader {
+    config_file: PathBuf,
+    api: Arc<Api>,
+    storage: Arc<Db>,
+    evaluator: Arc<EngineEvaluator>,
+    notifier: Arc<Fanout>,
+    rule_metrics: rules::metrics::Metrics,
+    rule_flags: RuleFlags,
+    /// The context of rule groups in force, and what of the configuration it depends on.
+    context: Mutex<Option<(Arc<GroupContext>, Labels)>>,
+}
+
+impl App {
+    /// Starts everything; when it returns, queries are answered.
+    ///
+    /// # Errors
+    /// If the configuration, the data directory or an address cannot be used. Nothing is left running.
+    pub async fn start(options: Options, registry: Registry, shutdown: &Shutdown) -> Result<Self> {
+        let loaded = config::load(&options.config_file).context("error loading config")?;
+        let clock = Clock::System;
+        let retention = options.retention.or(loaded.retention).unwrap_or(DEFAULT_RETENTION);
+        let db = open_storage(&options, retention).await?;
+        registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
+        let mut servers = Vec::new();
+        for address in &options.listen {
+            let mut listen = ListenConfig::new(*address);
+            listen.connections_max = options.connections_max;
+            servers.push(Server::bind(listen).await.context("use --web.listen-address to listen elsewhere")?);
+        }
+        let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
+        let external_url = options.external_url.clone().unwrap_or_else(|| own_url(&addresses));
+        let engine = Arc::new(Engine::new(engine_config(&options, &loaded)));
+        let scraper = ScrapeManager::start(Shared {
+            storage: Arc::clone(&db) as Arc<dyn Appendable>,
+            metrics: scraper::metrics::Metrics::register(&registry),
+            clock,
+            offset_seed: offset_seed(&loaded.global.external_labels),
+            user_agent: USER_AGENT.to_owned(),
+        });
+        let rule_metrics = rules::metrics::Metrics::register(&registry);
+        let notifier = Arc::new(Fanout {
+            local: options.local_router.clone(),
+            configured: RwLock::new(Arc::new(notifier_of(&loaded, &rule_metrics).await?)),
+        });
+        let rules = Arc::new(RuleManager::new());
+        let (reloads, requests) = mpsc::channel(RELOADS_MAX);
+        let quit = Arc::new(Notify::new());
+        let api = Arc::new(Api {
+            db: Arc::clone(&db),
+            engine: Arc::clone(&engine),
+            query_timeout: options.query.timeout,
+            query_slots: Arc::new(Semaphore::new(options.query.concurrency_max.max(1))),
+            scraper: scraper.clone(),
+            rules: Arc::clone(&rules),
+            registry,
+            config: RwLock::new(ConfigStatus::default()),
+            flags: options.flags.clone(),
+            started_ms: clock.now_ms(),
+            retention: retention.to_string(),
+            clock,
+            reloads: reloads.clone(),
+            quit: Arc::clone(&quit),
+            ready: AtomicBool::new(false),
+            lifecycle: options.lifecycle,
+            remote_write: options.remote_write,
+            cwd: std::env::current_dir().unwrap_or_default(),
+            external_url: external_url.clone(),
+        });
+        let reloader = Reloader {
+            config_file: options.config_file.clone(),
+            api: Arc::clone(&api),
+            storage: Arc::clone(&db),
+            evaluator: Arc::new(EngineEvaluator { db: Arc::clone(&db), engine, timeout: options.query.timeout }),
+            notifier: Arc::clone(&notifier),
+            rule_metrics,
+            rule_flags: options.rules.clone(),
+            context: Mutex::new(None),
+        };
+        reloader.run(loaded).await.context("error applying config")?;
+        let prefix = options.route_prefix.clone().unwrap_or_else(|| path_of(&external_url));
+        for server in servers {
+            shutdown.spawn(server.serve(routes(Arc::clone(&api), &prefix), shutdown.clone()));
+        }
+        tokio::spawn(reloader.serve(requests));
+        shutdown.spawn(keep_up(Arc::clone(&db), clock, shutdown.clone()));
+        api.ready.store(true, Ordering::Release);
+        Ok(Self { addresses, quit, db, scraper, rules, notifier, reloads })
+    }
+
+    /// Reloads the configuration, all or nothing.
+    ///
+    /// # Errors
+    /// All faults of the new configuration; the old one is then still in force.
+    pub async fn reload(&self) -> Result<(), String> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.reloads.send(reply).await.map_err(|_| "the server is stopping".to_owned())?;
+        answer.await.unwrap_or_else(|_| Err("the server is stopping".into()))
+    }
+
+    /// Stops scraping and rules, sends what waits, and makes everything durable.
+    pub async fn stop(self) {
+        let stopped = async {
+            self.scraper.close().await;
+            self.rules.close().await;
+            let configured = Arc::clone(&self.notifier.configured.read());
+            configured.drain(DRAIN_PATIENCE).await;
+        };
+        if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
+            tracing::warn!("scraping and rules did not stop in time");
+        }
+        let db = Arc::clone(&self.db);
+        match tokio::task::spawn_blocking(move || db.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "storage could not be closed cleanly"),
+            Err(error) => tracing::error!(%error, "storage could not be closed cleanly"),
+        }
+    }
+}
+
+async fn open_storage(options: &Options, retention: Duration) -> Result<Arc<Db>> {
+    let mut config = tsdb::Config::default();
+    config.retention_ms = Some(retention.as_millis());
+    config.lock_file = options.lock;
+    let directory = options.storage.clone();
+    let db = tokio::task::spawn_blocking(move || Db::open(&directory, config)).await??;
+    let report = db.replay_report();
+    for damage in &report.damage {
+        tracing::error!(%damage, "damage found while replaying; what is left was kept");
+    }
+    let (series, samples, segments) = (report.series, report.samples + report.samples_mapped, report.segments);
+    tracing::info!(series, samples, segments, "write-ahead log replayed");
+    Ok(Arc::new(db))
+}
+
+fn engine_config(options: &Options, loaded: &Config) -> promql::Config {
+    promql::Config {
+        lookback: options.query.lookback,
+        max_samples: options.query.samples_max,
+        default_subquery_step: loaded.global.evaluation_interval,
+        language: options.language,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        ..promql::Config::default()
+    }
+}
+
+/// Servers with other external labels, or on other machines, scrape at other moments.
+fn offset_seed(external: &Labels) -> u64 {
+    let host = rustix::system::uname();
+    external.hash64() ^ model::labels::hash_packed(host.nodename().to_bytes())
+}
+
+async fn notifier_of(loaded: &Config, metrics: &rules::metrics::Metrics) -> Result<HttpNotifier> {
+    let external = loaded.global.external_labels.clone();
+    Ok(HttpNotifier::start(&loaded.alerting, external, metrics, USER_AGENT).await?)
+}
+
+fn own_url(addresses: &[SocketAddr]) -> String {
+    let Some(address) = addresses.first() else { return String::new() };
+    match address.ip() {
+        ip if ip.is_unspecified() => {
+            let uname = rustix::system::uname();
+            format!("http://{}:{}", uname.nodename().to_string_lossy(), address.port())
+        }
+        _ => format!("http://{address}"),
+    }
+}
+
+fn path_of(url: &str) -> String {
+    url::Url::parse(url).map_or_else(|_| String::new(), |url| url.path().trim_end_matches('/').to_owned())
+}
+
+/// Syncs and maintains the storage until the stop.
+async fn keep_up(db: Arc<Db>, clock: Clock, shutdown: Shutdown) {
+    let mut turn: u32 = 0;
+    while shutdown.until(tokio::time::sleep(SYNC_INTERVAL)).await.is_some() {
+        turn = turn.wrapping_add(1);
+        let (db, now) = (Arc::clone(&db), Timestamp(clock.now_ms()));
+        let upkeep = turn.is_multiple_of(UPKEEP_EVERY);
+        let work = tokio::task::spawn_blocking(move || if upkeep { db.maintain(now) } else { db.sync_if_due(now) });
+        match work.await {
+            Ok(Ok(())) => {}
+            // It is tried again at the next turn; the log is not filled with it.
+            Ok(Err(error)) if turn.is_multiple_of(UPKEEP_EVERY) => tracing::error!(%error, "storage upkeep failed"),
+            Ok(Err(_)) => {}
+            Err(error) => tracing::error!(%error, "storage upkeep failed"),
+        }
+    }
+}
+
+impl Reloader {
+    /// Answers reload requests one by one until the program ends.
+    async fn serve(self, mut requests: mpsc::Receiver<ReloadRequest>) {
+        while let Some(reply) = requests.recv().await {
+            let result = self.reload().await;
+            match &result {
+                Ok(()) => tracing::info!(file = %self.config_file.display(), "configuration loaded"),
+                Err(error) => {
+                    self.api.config.write().last_successful = false;
+                    tracing::error!(error, "configuration could not be reloaded; the old one stays in force");
+                }
+            }
+            // Whoever asked may have gone.
+            let _sent = reply.send(result);
+        }
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let path = self.config_file.clone();
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await.map_err(|e| e.to_string())?;
+        self.run(loaded.map_err(|e| e.to_string())?).await.map_err(|e| format!("{e:#}"))
+    }
+
+    /// Puts a checked configuration into force.
+    async fn run(&self, loaded: Config) -> Result<()> {
+        let notifier = Arc::new(notifier_of(&loaded, &self.rule_metrics).await?);
+        self.api.scraper.apply(loaded.jobs).await?;
+        let external = loaded.global.external_labels.clone();
+        let mut alertmanagers: Vec<String> = notifier.urls().into_iter().map(String::from).collect();
+        if self.notifier.local.is_some() {
+            alertmanagers.insert(0, "in-process".to_owned());
+        }
+        *self.notifier.configured.write() = notifier;
+        let (context, changed) = self.context(external.clone());
+        let defaults =
+            Defaults { interval: loaded.global.evaluation_interval, query_offset: loaded.global.rule_query_offset };
+        self.api.rules.apply(&context, changed, defaults, loaded.rule_files).await;
+        *self.api.config.write() = ConfigStatus {
+            printed: loaded.printed,
+            loaded_ms: self.api.clock.now_ms(),
+            last_successful: true,
+            external_labels: external,
+            alertmanagers,
+        };
+        Ok(())
+    }
+
+    /// The context for rule groups, and whether it is another than before.
+    fn context(&self, external: Labels) -> (Arc<GroupContext>, bool) {
+        let mut known = self.context.lock();
+        if let Some((context, labels)) = known.as_ref()
+            && *labels == external
+        {
+            return (Arc::clone(context), false);
+        }
+        let flags = &self.rule_flags;
+        let context = Arc::new(GroupContext {
+            storage: Arc::clone(&self.storage) as Arc<dyn Appendable>,
+            queryable: Arc::clone(&self.storage) as Arc<dyn model::storage::Queryable>,
+            evaluator: Arc::clone(&self.evaluator) as Arc<dyn rules::evaluate::Evaluator>,
+            notifier: Arc::clone(&self.notifier) as Arc<dyn Notifier>,
+            metrics: self.rule_metrics.clone(),
+            clock: self.api.clock,
+            external_labels: external.clone(),
+            external_url: self.api.external_url.clone(),
+            resend_delay: flags.resend_delay,
+            restore: RestoreConfig { outage_tolerance: flags.outage_tolerance, grace_period: flags.grace_period },
+        });
+        *known = Some((Arc::clone(&context), external));
+        (context, true)
+    }
+}
+
+/// A directory that may be given with or without a slash at its end, made if need be.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot make the directory {}", path.display()))
+}

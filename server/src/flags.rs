@@ -1,0 +1,343 @@
+//! Flags of each subcommand, with the names and defaults of the program it replaces.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use model::duration::Duration;
+
+use crate::log::{LogFormat, LogLevel};
+
+/// A whole monitoring stack in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "cresset", version, max_term_width = 120, disable_help_subcommand = true)]
+#[command(
+    about = "A whole monitoring stack: scraper, time series database, PromQL, alert router, cluster API, exporters.\n\n\
+    Without a subcommand everything runs in one process on embedded defaults, data under ./data."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub stack: StackFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The server alone, as `prometheus` would run: scraping, storage, queries, rules
+    Server(Box<ServerFlags>),
+    /// The alert router alone, as `alertmanager` would run
+    Alertmanager(AlertmanagerFlags),
+    /// One exporter alone
+    #[command(subcommand)]
+    Exporter(ExporterCommand),
+    /// The cluster API alone
+    Cluster(ClusterFlags),
+    /// Checks and queries, as `promtool` has them
+    #[command(subcommand)]
+    Tool(ToolCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ExporterCommand {
+    /// The machine's metrics, as `node_exporter` would run
+    Node(Box<NodeFlags>),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ToolCommand {
+    /// Check whether files are valid
+    #[command(subcommand)]
+    Check(CheckCommand),
+    /// Run a query against a server
+    #[command(subcommand)]
+    Query(QueryCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CheckCommand {
+    /// Check configuration files
+    Config {
+        /// Only the files' own text, not what they name
+        #[arg(long = "syntax-only")]
+        syntax_only: bool,
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Check rule files
+    Rules {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueryCommand {
+    /// Run an instant query
+    Instant {
+        /// Evaluation time (RFC3339 or Unix timestamp)
+        #[arg(long)]
+        time: Option<String>,
+        /// Server to query
+        server: String,
+        /// PromQL
+        expr: String,
+    },
+    /// Run a range query
+    Range {
+        /// Start time (RFC3339 or Unix timestamp); an hour ago if absent
+        #[arg(long)]
+        start: Option<String>,
+        /// End time (RFC3339 or Unix timestamp); now if absent
+        #[arg(long)]
+        end: Option<String>,
+        /// Step (duration)
+        #[arg(long, default_value = "15s")]
+        step: String,
+        /// Server to query
+        server: String,
+        /// PromQL
+        expr: String,
+    },
+}
+
+/// How to log.
+#[derive(Debug, Clone, Args)]
+pub struct LogFlags {
+    /// Only log messages with the given severity or above
+    #[arg(long = "log.level", default_value = "info", global = true)]
+    pub level: LogLevel,
+    /// Output format of log messages
+    #[arg(long = "log.format", default_value = "logfmt", global = true)]
+    pub format: LogFormat,
+}
+
+/// Flags of the whole stack.
+#[derive(Debug, Clone, Args)]
+pub struct StackFlags {
+    /// Directory of all data
+    #[arg(long = "data.path", default_value = "data")]
+    pub data: PathBuf,
+    /// Server configuration; the embedded one if absent
+    #[arg(long = "config.file")]
+    pub config: Option<PathBuf>,
+    /// Alert router configuration; the embedded one if absent
+    #[arg(long = "alertmanager.config.file")]
+    pub alertmanager_config: Option<PathBuf>,
+    /// Address of the server
+    #[arg(long = "web.listen-address", default_value = "127.0.0.1:9090")]
+    pub listen: String,
+    /// Address of the alert router
+    #[arg(long = "alertmanager.listen-address", default_value = "127.0.0.1:9093")]
+    pub alertmanager_listen: String,
+    /// Address of the node exporter
+    #[arg(long = "node.listen-address", default_value = "127.0.0.1:9100")]
+    pub node_listen: String,
+    /// Address of the cluster API
+    #[arg(long = "cluster.listen-address", default_value = "127.0.0.1:6443")]
+    pub cluster_listen: String,
+    #[command(flatten)]
+    pub query: QueryFlags,
+    #[command(flatten)]
+    pub rules: RuleFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Flags of the query engine.
+#[derive(Debug, Clone, Args)]
+pub struct QueryFlags {
+    /// Maximum time a query may take before being aborted
+    #[arg(long = "query.timeout", default_value = "2m")]
+    pub timeout: Duration,
+    /// Maximum number of queries executed concurrently
+    #[arg(long = "query.max-concurrency", default_value_t = 20)]
+    pub concurrency_max: usize,
+    /// Maximum number of samples a single query can load into memory
+    #[arg(long = "query.max-samples", default_value_t = 50_000_000)]
+    pub samples_max: u64,
+    /// The maximum lookback duration for retrieving metrics during expression evaluations
+    #[arg(long = "query.lookback-delta", default_value = "5m")]
+    pub lookback: Duration,
+}
+
+/// Flags of the rule engine.
+#[derive(Debug, Clone, Args)]
+pub struct RuleFlags {
+    /// Max time to tolerate outage for restoring "for" state of alert
+    #[arg(long = "rules.alert.for-outage-tolerance", default_value = "1h")]
+    pub outage_tolerance: Duration,
+    /// Minimum duration between alert and restored "for" state; only alerts with a longer "for" are restored
+    #[arg(long = "rules.alert.for-grace-period", default_value = "10m")]
+    pub grace_period: Duration,
+    /// Minimum amount of time to wait before resending an alert to Alertmanager
+    #[arg(long = "rules.alert.resend-delay", default_value = "1m")]
+    pub resend_delay: Duration,
+}
+
+/// Flags of `cresset server`, those of `prometheus`.
+#[derive(Debug, Clone, Args)]
+pub struct ServerFlags {
+    /// Configuration file path
+    #[arg(long = "config.file", default_value = "prometheus.yml")]
+    pub config: PathBuf,
+    /// Base path for metrics storage
+    #[arg(long = "storage.tsdb.path", default_value = "data/")]
+    pub storage: PathBuf,
+    /// How long to retain samples in storage; 15d if set nowhere
+    #[arg(long = "storage.tsdb.retention.time")]
+    pub retention: Option<Duration>,
+    /// Do not create lockfile in data directory
+    #[arg(long = "storage.tsdb.no-lockfile")]
+    pub no_lockfile: bool,
+    /// Address to listen on for UI, API, and telemetry
+    #[arg(long = "web.listen-address", default_value = "0.0.0.0:9090")]
+    pub listen: Vec<String>,
+    /// The URL under which the server is externally reachable
+    #[arg(long = "web.external-url")]
+    pub external_url: Option<String>,
+    /// Prefix for the internal routes of web endpoints; the path of the external URL if absent
+    #[arg(long = "web.route-prefix")]
+    pub route_prefix: Option<String>,
+    /// Enable shutdown and reload via HTTP request
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+    /// Enable API endpoint accepting remote write requests
+    #[arg(long = "web.enable-remote-write-receiver")]
+    pub enable_remote_write: bool,
+    /// Maximum number of simultaneous connections
+    #[arg(long = "web.max-connections", default_value_t = 512)]
+    pub connections_max: usize,
+    /// Comma separated feature names to enable
+    #[arg(long = "enable-feature", value_delimiter = ',')]
+    pub features: Vec<String>,
+    // Set by charts and operators; this program has no consoles. Told when set.
+    #[arg(long = "web.console.templates", hide = true)]
+    pub console_templates: Option<String>,
+    #[arg(long = "web.console.libraries", hide = true)]
+    pub console_libraries: Option<String>,
+    #[command(flatten)]
+    pub query: QueryFlags,
+    #[command(flatten)]
+    pub rules: RuleFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Flags of `cresset alertmanager`.
+#[derive(Debug, Clone, Args)]
+pub struct AlertmanagerFlags {
+    /// Alertmanager configuration file name
+    #[arg(long = "config.file", default_value = "alertmanager.yml")]
+    pub config: PathBuf,
+    /// Base path for data storage
+    #[arg(long = "storage.path", default_value = "data/")]
+    pub storage: PathBuf,
+    /// How long to keep data for
+    #[arg(long = "data.retention", default_value = "120h")]
+    pub retention: Duration,
+    /// Address to listen on
+    #[arg(long = "web.listen-address", default_value = ":9093")]
+    pub listen: String,
+    /// The URL under which Alertmanager is externally reachable
+    #[arg(long = "web.external-url")]
+    pub external_url: Option<String>,
+    /// Listen address for cluster peers; only the empty one, which means none, is supported by this version
+    #[arg(long = "cluster.listen-address")]
+    pub cluster_listen: Option<String>,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Flags of `cresset exporter node`.
+#[derive(Debug, Clone, Args)]
+pub struct NodeFlags {
+    /// Addresses on which to expose metrics
+    #[arg(long = "web.listen-address", default_value = ":9100")]
+    pub listen: String,
+    /// Path under which to expose metrics
+    #[arg(long = "web.telemetry-path", default_value = "/metrics")]
+    pub path: String,
+    /// Maximum number of parallel scrape requests, 0 for no limit
+    #[arg(long = "web.max-requests", default_value_t = 40)]
+    pub requests_max: usize,
+    /// Exclude metrics about the exporter itself
+    #[arg(long = "web.disable-exporter-metrics")]
+    pub no_own_metrics: bool,
+    /// procfs mountpoint
+    #[arg(long = "path.procfs", default_value = "/proc")]
+    pub procfs: PathBuf,
+    /// sysfs mountpoint
+    #[arg(long = "path.sysfs", default_value = "/sys")]
+    pub sysfs: PathBuf,
+    /// rootfs mountpoint
+    #[arg(long = "path.rootfs", default_value = "/")]
+    pub rootfs: PathBuf,
+    /// Set all collectors to disabled by default
+    #[arg(long = "collector.disable-defaults")]
+    pub disable_defaults: bool,
+    /// Collectors to run beside the defaults, or alone after --collector.disable-defaults (also --collector.NAME)
+    #[arg(long = "collector", value_name = "NAME", hide = true)]
+    pub collectors: Vec<String>,
+    /// Collectors not to run (also --no-collector.NAME)
+    #[arg(long = "no-collector", value_name = "NAME", hide = true)]
+    pub no_collectors: Vec<String>,
+    /// Regexp of mount points to exclude for filesystem collector
+    #[arg(long = "collector.filesystem.mount-points-exclude")]
+    pub mount_points_exclude: Option<String>,
+    /// Regexp of filesystem types to exclude for filesystem collector
+    #[arg(long = "collector.filesystem.fs-types-exclude")]
+    pub fs_types_exclude: Option<String>,
+    /// Regexp of devices to exclude for diskstats
+    #[arg(long = "collector.diskstats.device-exclude")]
+    pub disk_exclude: Option<String>,
+    /// Regexp of net devices to exclude
+    #[arg(long = "collector.netdev.device-exclude")]
+    pub netdev_exclude: Option<String>,
+    /// Regexp of net devices to include
+    #[arg(long = "collector.netdev.device-include")]
+    pub netdev_include: Option<String>,
+    /// Regexp of fields to return for vmstat collector
+    #[arg(long = "collector.vmstat.fields")]
+    pub vmstat_fields: Option<String>,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Flags of `cresset cluster`.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterFlags {
+    /// Directory of all data
+    #[arg(long = "data.path", default_value = "data")]
+    pub data: PathBuf,
+    /// Address to listen on
+    #[arg(long = "cluster.listen-address", default_value = "0.0.0.0:6443")]
+    pub listen: String,
+    /// Host that the kubeconfig names; follows from the address if absent
+    #[arg(long = "cluster.advertise-host")]
+    pub advertise_host: Option<String>,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// Rewrites what `kingpin`, the flag library of the programs replaced, writes in another way than ours:
+/// `--collector.cpu` and `--no-collector.cpu` name collectors; `--no-X` of a switch that is off anyway says nothing.
+pub fn normalised(args: impl IntoIterator<Item = String>) -> Vec<String> {
+    const OFF_ANYWAY: [&str; 5] = [
+        "--no-web.enable-lifecycle",
+        "--no-web.enable-remote-write-receiver",
+        "--no-storage.tsdb.no-lockfile",
+        "--no-web.disable-exporter-metrics",
+        "--no-collector.disable-defaults",
+    ];
+    let collector = |name: &str| exporters::node::COLLECTORS.contains(&name);
+    args.into_iter()
+        .filter(|arg| !OFF_ANYWAY.contains(&arg.as_str()))
+        .map(|arg| match (arg.strip_prefix("--collector."), arg.strip_prefix("--no-collector.")) {
+            (Some(name), _) if collector(name) => format!("--collector={name}"),
+            (_, Some(name)) if collector(name) => format!("--no-collector={name}"),
+            _ => arg,
+        })
+        .collect()
+}

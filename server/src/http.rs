@@ -1,0 +1,156 @@
+//! The HTTP API: what Prometheus serves, on what this process runs.
+
+mod envelope;
+mod federate;
+mod json;
+mod labels;
+mod params;
+mod query;
+mod remote;
+mod rules;
+mod status;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ::rules::manager::Manager as RuleManager;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{Html, IntoResponse, Redirect};
+use axum::routing::{any, get, post};
+use axum::{Router, http::StatusCode, http::header};
+use exposition::registry::Registry;
+use model::duration::Duration;
+use model::labels::Labels;
+use net::clock::Clock;
+use parking_lot::RwLock;
+use promql::Engine;
+use scraper::manager::Manager as ScrapeManager;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{Any, CorsLayer};
+use tsdb::Db;
+
+/// The largest form body of a query.
+const FORM_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// A request to reload; answered when it is done.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// What `status/config`, `/-/ready` and their kin show: changes with each reload.
+#[derive(Debug, Default)]
+pub struct ConfigStatus {
+    /// The configuration in force, secrets masked.
+    pub printed: String,
+    /// When it was loaded, in milliseconds since the epoch.
+    pub loaded_ms: i64,
+    /// Whether the last reload succeeded.
+    pub last_successful: bool,
+    /// Labels added to what leaves this server.
+    pub external_labels: Labels,
+    /// Where alerts go.
+    pub alertmanagers: Vec<String>,
+}
+
+/// Everything the API shows and uses.
+pub struct Api {
+    /// The storage.
+    pub db: Arc<Db>,
+    /// The query engine.
+    pub engine: Arc<Engine>,
+    /// How long a query may take.
+    pub query_timeout: Duration,
+    /// Queries that may run at a time; others wait.
+    pub query_slots: Arc<Semaphore>,
+    /// Targets.
+    pub scraper: ScrapeManager,
+    /// Rules.
+    pub rules: Arc<RuleManager>,
+    /// Own metrics.
+    pub registry: Registry,
+    /// The configuration.
+    pub config: RwLock<ConfigStatus>,
+    /// Flags and their values.
+    pub flags: BTreeMap<String, String>,
+    /// When the process started, in milliseconds since the epoch.
+    pub started_ms: i64,
+    /// How long samples are kept, as shown.
+    pub retention: String,
+    /// The time.
+    pub clock: Clock,
+    /// Where reload requests go.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+    /// Told to end the program.
+    pub quit: Arc<Notify>,
+    /// Whether queries are answered yet.
+    pub ready: AtomicBool,
+    /// `--web.enable-lifecycle`
+    pub lifecycle: bool,
+    /// `--web.enable-remote-write-receiver`
+    pub remote_write: bool,
+    /// The working directory at the start.
+    pub cwd: PathBuf,
+    /// Where the server is reached.
+    pub external_url: String,
+}
+
+/// All routes, under `prefix` (empty, or beginning with a slash and not ending in one).
+pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
+    let v1 = Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/format_query", get(query::format).post(query::format))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label/{name}/values", get(labels::values))
+        .route("/metadata", get(targets::metadata))
+        .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(targets::target_metadata))
+        .route("/scrape_pools", get(targets::pools))
+        .route("/rules", get(rules::rules))
+        .route("/alerts", get(rules::alerts))
+        .route("/alertmanagers", get(status::alertmanagers))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
+        .route("/status/runtimeinfo", get(status::runtime))
+        .route("/status/buildinfo", get(status::build))
+        .route("/status/tsdb", get(status::tsdb))
+        .route("/status/walreplay", get(status::wal_replay))
+        .route("/write", any(remote::write))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any));
+    let router = Router::new()
+        .nest("/api/v1", v1)
+        .route("/metrics", get(status::metrics))
+        .route("/federate", get(federate::federate))
+        .route("/version", get(status::version))
+        .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
+        .route("/-/ready", get(status::ready))
+        .route("/-/reload", post(status::reload).put(status::reload))
+        .route("/-/quit", post(status::quit).put(status::quit))
+        .route("/graph", get(|| async { page() }))
+        .route("/query", get(|| async { page() }))
+        .route("/", get(|| async { page() }))
+        .with_state(api)
+        .layer(CompressionLayer::new());
+    match prefix.trim_end_matches('/') {
+        "" => router,
+        prefix => {
+            let home = format!("{prefix}/");
+            Router::new().nest(prefix, router).route("/", get(move || async move { Redirect::temporary(&home) }))
+        }
+    }
+}
+
+/// The page with a query box, until the web UI arrives.
+fn page() -> impl IntoResponse {
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+        frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    (
+        [(header::CONTENT_SECURITY_POLICY, policy), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")],
+        Html(include_str!("../ui/index.html")),
+    )
+}

@@ -1,0 +1,170 @@
+//! Series, label names and label values.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use model::annotations::Annotations;
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::sample::Timestamp;
+use model::storage::{Order, Querier, Queryable, SelectHints, StorageError};
+
+use super::Api;
+use super::envelope::{ApiError, ErrorType, success_with};
+use super::params::Params;
+
+/// What `U__` begins: a UTF-8 name with every other character as `_hex_`.
+const ESCAPED_PREFIX: &str = "U__";
+
+struct Scope {
+    start: Timestamp,
+    end: Timestamp,
+    limit: usize,
+    selectors: Vec<Vec<Matcher>>,
+}
+
+impl Scope {
+    fn new(params: &Params) -> Result<Self, ApiError> {
+        let start = params.time("start")?.unwrap_or(Timestamp::MIN);
+        let end = params.time("end")?.unwrap_or(Timestamp::MAX);
+        if end < start {
+            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+        }
+        Ok(Self { start, end, limit: params.limit("limit")?, selectors: params.selectors()? })
+    }
+}
+
+pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let scope = Scope::new(&params)?;
+    if scope.selectors.is_empty() {
+        return Err(ApiError::new(ErrorType::BadData, "no match[] parameter provided"));
+    }
+    let limit = scope.limit;
+    let found = blocking(
+        &api,
+        move |querier| {
+            let mut all: BTreeSet<Labels> = BTreeSet::new();
+            let hints = SelectHints { function: "series".into(), ..SelectHints::default() };
+            for matchers in &scope.selectors {
+                let mut set = querier.select(Order::Any, &hints, matchers)?;
+                while let Some(series) = set.advance()? {
+                    all.insert(series.labels());
+                }
+            }
+            Ok(all.into_iter().collect::<Vec<_>>())
+        },
+        (scope.start, scope.end),
+    )
+    .await?;
+    Ok(limited(found, limit))
+}
+
+pub(super) async fn names(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let scope = Scope::new(&params)?;
+    let limit = scope.limit;
+    let ask = |querier: &dyn Querier, matchers: &[Matcher]| querier.label_names(matchers, 0);
+    Ok(limited(union(&api, scope, ask).await?, limit))
+}
+
+pub(super) async fn values(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let name = unescaped(&name);
+    if name.is_empty() {
+        return Err(ApiError::new(ErrorType::BadData, "invalid label name: \"\""));
+    }
+    let scope = Scope::new(&params)?;
+    let limit = scope.limit;
+    let ask = move |querier: &dyn Querier, matchers: &[Matcher]| querier.label_values(&name, matchers, 0);
+    Ok(limited(union(&api, scope, ask).await?, limit))
+}
+
+/// What any of the selectors gives, sorted; everything if there is none.
+async fn union(
+    api: &Arc<Api>,
+    scope: Scope,
+    ask: impl Fn(&dyn Querier, &[Matcher]) -> Result<Vec<String>, StorageError> + Send + 'static,
+) -> Result<Vec<String>, ApiError> {
+    let range = (scope.start, scope.end);
+    blocking(
+        api,
+        move |querier| {
+            let mut all: BTreeSet<String> = BTreeSet::new();
+            if scope.selectors.is_empty() {
+                return ask(querier, &[]);
+            }
+            for matchers in &scope.selectors {
+                all.extend(ask(querier, matchers)?);
+            }
+            Ok(all.into_iter().collect())
+        },
+        range,
+    )
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    api: &Arc<Api>,
+    work: impl FnOnce(&dyn Querier) -> Result<T, StorageError> + Send + 'static,
+    range: (Timestamp, Timestamp),
+) -> Result<T, ApiError> {
+    let db = Arc::clone(&api.db);
+    let joined = tokio::task::spawn_blocking(move || {
+        let querier = db.querier(range.0, range.1)?;
+        work(&*querier)
+    });
+    joined.await.map_err(|e| ApiError::new(ErrorType::Internal, e.to_string()))?.map_err(Into::into)
+}
+
+fn limited<T: serde::Serialize>(mut items: Vec<T>, limit: usize) -> Response {
+    let mut annotations = Annotations::new();
+    if limit > 0 && items.len() > limit {
+        items.truncate(limit);
+        annotations.warn("results truncated due to limit");
+    }
+    success_with(items, &annotations)
+}
+
+/// `U__my_2e_metric` is `my.metric`; other names are as they are.
+fn unescaped(name: &str) -> String {
+    let Some(escaped) = name.strip_prefix(ESCAPED_PREFIX) else { return name.to_owned() };
+    let mut out = String::new();
+    let mut rest = escaped;
+    while let Some((before, after)) = rest.split_once('_') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('_') {
+            out.push('_');
+            rest = after;
+            continue;
+        }
+        let decoded = after
+            .split_once('_')
+            .and_then(|(hex, tail)| Some((char::from_u32(u32::from_str_radix(hex, 16).ok()?)?, tail)));
+        match decoded {
+            Some((c, tail)) => {
+                out.push(c);
+                rest = tail;
+            }
+            // Not an escaped name after all.
+            None => return name.to_owned(),
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn escaped_names_are_read() {
+        for (escaped, name) in
+            [("up", "up"), ("U__my_2e_metric", "my.metric"), ("U__a__b", "a_b"), ("U__x_zz_", "U__x_zz_")]
+        {
+            assert_eq!(super::unescaped(escaped), name);
+        }
+    }
+}

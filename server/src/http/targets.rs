@@ -1,0 +1,180 @@
+//! Targets and what they say of their metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::metadata::Metadata;
+use scraper::target::Target;
+use serde::Serialize;
+
+use super::Api;
+use super::envelope::{ApiError, success};
+use super::params::Params;
+use super::status::rfc3339;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireTargets {
+    active_targets: Vec<WireTarget>,
+    dropped_targets: Vec<WireDropped>,
+    dropped_target_counts: BTreeMap<String, usize>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireTarget {
+    discovered_labels: Labels,
+    labels: Labels,
+    scrape_pool: String,
+    scrape_url: String,
+    global_url: String,
+    last_error: String,
+    last_scrape: String,
+    last_scrape_duration: f64,
+    health: &'static str,
+    scrape_interval: String,
+    scrape_timeout: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireDropped {
+    discovered_labels: Labels,
+    scrape_pool: String,
+}
+
+pub(super) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let (active, dropped) = match params.get("state").to_lowercase().as_str() {
+        "active" => (true, false),
+        "dropped" => (false, true),
+        _ => (true, true),
+    };
+    let pool = params.get("scrapePool");
+    let mut shown =
+        WireTargets { active_targets: vec![], dropped_targets: vec![], dropped_target_counts: BTreeMap::new() };
+    for view in api.scraper.pools().into_iter().filter(|view| pool.is_empty() || view.job == pool) {
+        if active {
+            shown.active_targets.extend(view.active.iter().map(|a| wire_target(&api, &view.job, &a.target)));
+        }
+        shown.dropped_target_counts.insert(view.job.clone(), view.dropped_count);
+        if dropped {
+            shown.dropped_targets.extend(
+                view.dropped
+                    .into_iter()
+                    .map(|discovered_labels| WireDropped { discovered_labels, scrape_pool: view.job.clone() }),
+            );
+        }
+    }
+    Ok(success(shown))
+}
+
+fn wire_target(api: &Api, pool: &str, target: &Target) -> WireTarget {
+    let status = target.status.lock().clone();
+    WireTarget {
+        discovered_labels: target.discovered.clone(),
+        labels: target.labels.clone(),
+        scrape_pool: pool.to_owned(),
+        scrape_url: target.url.to_string(),
+        global_url: global_url(api, target),
+        last_error: status.last_error,
+        last_scrape: status.last_scrape_ms.map_or_else(|| "0001-01-01T00:00:00Z".into(), rfc3339),
+        last_scrape_duration: status.last_duration_seconds,
+        health: status.health.as_str(),
+        scrape_interval: target.interval.to_string(),
+        scrape_timeout: target.timeout.to_string(),
+    }
+}
+
+/// A target on this machine as others reach it: under the host of the external URL.
+fn global_url(api: &Api, target: &Target) -> String {
+    let mut url = target.url.clone();
+    let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let external = url::Url::parse(&api.external_url).ok();
+    if let (true, Some(host)) = (local, external.as_ref().and_then(url::Url::host_str)) {
+        // A host that was part of a URL can be part of another.
+        let _set = url.set_host(Some(host));
+    }
+    url.into()
+}
+
+#[derive(Serialize)]
+struct WirePools {
+    #[serde(rename = "scrapePools")]
+    scrape_pools: Vec<String>,
+}
+
+pub(super) async fn pools(State(api): State<Arc<Api>>) -> Response {
+    success(WirePools { scrape_pools: api.scraper.pools().into_iter().map(|view| view.job).collect() })
+}
+
+#[derive(Serialize, PartialEq)]
+struct WireMetadata {
+    #[serde(rename = "type")]
+    metric_type: &'static str,
+    help: String,
+    unit: String,
+}
+
+impl From<&Metadata> for WireMetadata {
+    fn from(metadata: &Metadata) -> Self {
+        Self { metric_type: metadata.metric_type.as_str(), help: metadata.help.clone(), unit: metadata.unit.clone() }
+    }
+}
+
+pub(super) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let (limit, per_metric) = (params.limit("limit")?, params.limit("limit_per_metric")?);
+    let metric = params.get("metric");
+    let mut all: BTreeMap<String, Vec<WireMetadata>> = BTreeMap::new();
+    for active in api.scraper.pools().into_iter().flat_map(|view| view.active) {
+        for (name, metadata) in active.metadata.lock().iter().filter(|(name, _)| metric.is_empty() || *name == metric) {
+            let known = all.entry(name.to_owned()).or_default();
+            let wire = WireMetadata::from(metadata);
+            if (per_metric == 0 || known.len() < per_metric) && !known.contains(&wire) {
+                known.push(wire);
+            }
+        }
+    }
+    if limit > 0 {
+        all = all.into_iter().take(limit).collect();
+    }
+    Ok(success(all))
+}
+
+#[derive(Serialize)]
+struct WireTargetMetadata {
+    target: Labels,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    metric: String,
+    #[serde(flatten)]
+    metadata: WireMetadata,
+}
+
+pub(super) async fn target_metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit("limit")?;
+    let metric = params.get("metric");
+    let matchers: Vec<Matcher> = match params.get("match_target") {
+        "" => Vec::new(),
+        text => promql::parse_selector(text).map_err(|e| ApiError::parameter("match_target", e))?,
+    };
+    let mut found = Vec::new();
+    for active in api.scraper.pools().into_iter().flat_map(|view| view.active) {
+        let labels = &active.target.labels;
+        if !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
+            continue;
+        }
+        for (name, metadata) in active.metadata.lock().iter().filter(|(name, _)| metric.is_empty() || *name == metric) {
+            // Who asks for one metric knows its name.
+            let metric = if metric.is_empty() { name.to_owned() } else { String::new() };
+            found.push(WireTargetMetadata { target: labels.clone(), metric, metadata: metadata.into() });
+        }
+    }
+    found.sort_by(|a, b| (&a.target, &a.metric).cmp(&(&b.target, &b.metric)));
+    if limit > 0 {
+        found.truncate(limit);
+    }
+    Ok(success(found))
+}

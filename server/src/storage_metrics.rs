@@ -1,0 +1,160 @@
+//! The storage's own counts under Prometheus' metric names.
+
+use std::sync::Arc;
+
+use exposition::family::MetricFamily;
+use exposition::registry::Collector;
+use tsdb::Db;
+
+/// Shows a database.
+pub struct StorageMetrics(pub Arc<Db>);
+
+impl Collector for StorageMetrics {
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = Vec::new();
+        self.head(&mut families);
+        self.wal(&mut families);
+        families
+    }
+}
+
+fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
+    MetricFamily::counter(format!("prometheus_tsdb_{name}"), help).with(&[], value as f64)
+}
+
+fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+    MetricFamily::gauge(format!("prometheus_tsdb_{name}"), help).with(&[], value)
+}
+
+impl StorageMetrics {
+    fn head(&self, families: &mut Vec<MetricFamily>) {
+        let instruments = self.0.instruments();
+        let head = &instruments.head;
+        let statistics = self.0.head_statistics();
+        let appended =
+            MetricFamily::counter("prometheus_tsdb_head_samples_appended_total", "Total number of appended samples.")
+                .with(&[("type", "float")], head.float_samples.value() as f64)
+                .with(&[("type", "histogram")], head.histogram_samples.value() as f64);
+        let out_of_order = MetricFamily::counter(
+            "prometheus_tsdb_out_of_order_samples_total",
+            "Total number of out of order samples ingestion failed attempts.",
+        )
+        .with(&[("type", "float")], head.out_of_order_samples.value() as f64);
+        let empty = statistics.min_time > statistics.max_time;
+        let seconds = |ms: i64| if empty { 0.0 } else { ms as f64 / 1000.0 };
+        families.extend([
+            appended,
+            out_of_order,
+            counter(
+                "out_of_bound_samples_total",
+                "Total number of out of bound samples ingestion failed attempts.",
+                head.out_of_bound_samples.value(),
+            ),
+            counter(
+                "too_old_samples_total",
+                "Total number of too old samples ingestion failed attempts.",
+                head.too_old_samples.value(),
+            ),
+            gauge("head_series", "Total number of series in the head block.", statistics.series as f64),
+            counter(
+                "head_series_created_total",
+                "Total number of series created in the head.",
+                head.series_created.value(),
+            ),
+            counter(
+                "head_series_removed_total",
+                "Total number of series removed in the head.",
+                head.series_removed.value(),
+            ),
+            gauge("head_chunks", "Total number of chunks in the head block.", statistics.chunks as f64),
+            counter(
+                "head_chunks_created_total",
+                "Total number of chunks created in the head.",
+                head.chunks_created.value(),
+            ),
+            counter(
+                "head_chunks_removed_total",
+                "Total number of chunks removed in the head.",
+                head.chunks_removed.value(),
+            ),
+            gauge(
+                "head_active_appenders",
+                "Number of currently active appender transactions.",
+                head.active_appenders.value() as f64,
+            ),
+            gauge("head_min_time_seconds", "Minimum time bound of the head block.", seconds(statistics.min_time)),
+            gauge("head_max_time_seconds", "Maximum timestamp of the head block.", seconds(statistics.max_time)),
+            gauge(
+                "head_min_time",
+                "Minimum time bound of the head block. The unit is decided by the library consumer.",
+                seconds(statistics.min_time) * 1000.0,
+            ),
+            gauge(
+                "head_max_time",
+                "Maximum timestamp of the head block. The unit is decided by the library consumer.",
+                seconds(statistics.max_time) * 1000.0,
+            ),
+            counter(
+                "head_truncations_total",
+                "Total number of head truncations attempted.",
+                instruments.head_truncations.value(),
+            ),
+            counter(
+                "head_truncations_failed_total",
+                "Total number of head truncations that failed.",
+                instruments.head_truncations_failed.value(),
+            ),
+            gauge("symbol_table_size_bytes", "Size of symbol table in memory.", self.0.symbol_table_bytes() as f64),
+            gauge(
+                "clean_start",
+                "0 if the last stop was unclean, 1 if it was clean.",
+                instruments.clean_start.value() as f64,
+            ),
+        ]);
+    }
+
+    fn wal(&self, families: &mut Vec<MetricFamily>) {
+        let wal = &self.0.instruments().wal;
+        families.extend([
+            gauge(
+                "wal_segment_current",
+                "Write log segment index that TSDB is currently writing to.",
+                wal.segment_current.value() as f64,
+            ),
+            counter("wal_corruptions_total", "Total number of WAL corruptions.", wal.corruptions.value()),
+            counter(
+                "wal_writes_failed_total",
+                "Total number of write log writes that failed.",
+                wal.writes_failed.value(),
+            ),
+            counter(
+                "wal_truncations_total",
+                "Total number of write log truncations attempted.",
+                wal.truncations.value(),
+            ),
+            counter(
+                "wal_truncations_failed_total",
+                "Total number of write log truncations that failed.",
+                wal.truncations_failed.value(),
+            ),
+            counter(
+                "checkpoint_creations_total",
+                "Total number of checkpoint creations attempted.",
+                wal.checkpoints.value(),
+            ),
+            counter(
+                "checkpoint_creations_failed_total",
+                "Total number of checkpoint creations that failed.",
+                wal.checkpoints_failed.value(),
+            ),
+        ]);
+        if let Ok(usage) = self.0.disk_usage() {
+            families.push(gauge("wal_storage_size_bytes", "Size of the write log directory.", usage.wal as f64));
+            families.push(gauge(
+                "head_chunks_storage_size_bytes",
+                "Size of the chunks_head directory.",
+                usage.mapped_chunks as f64,
+            ));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! End to end: the real binary, started as a user would, judged by its public interfaces alone.
+
+mod harness;
+mod stack;
+mod tools;

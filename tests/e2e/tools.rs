@@ -1,0 +1,221 @@
+//! The server alone, with the tools of the programs it replaces, and with bad input.
+
+use std::process::Command;
+
+use super::harness::{BINARY, Process, api, eventually, free_port, get, has, post, query};
+
+struct Server {
+    folder: tempfile::TempDir,
+    process: Process,
+    address: String,
+}
+
+fn server(config: &str, flags: &[&str]) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prometheus.yml");
+    std::fs::write(&path, config).unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new(BINARY);
+    command
+        .current_dir(folder.path())
+        .args(["server", "--config.file", "prometheus.yml", "--web.listen-address", &address])
+        .args(flags);
+    let process = Process::start(&mut command, &folder.path().join("log"));
+    let ready = format!("http://{address}/-/ready");
+    eventually("the server to be ready", || get(&ready).filter(|(status, _)| *status == 200));
+    Server { folder, process, address }
+}
+
+fn output(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Scrapes itself once a second.
+fn own_config(address: &str) -> String {
+    format!("scrape_configs:\n- job_name: own\n  scrape_interval: 1s\n  static_configs: [{{targets: ['{address}']}}]\n")
+}
+
+#[test]
+fn a_reload_is_all_or_nothing() {
+    let server = server("global: {scrape_interval: 1s}\n", &["--web.enable-lifecycle"]);
+    let path = server.folder.path().join("prometheus.yml");
+    let reload = format!("http://{}/-/reload", server.address);
+    std::fs::write(&path, "scrape_configs:\n- job_name: x\n  scrape_intervall: 1s\n").unwrap();
+    let (status, body) = post(&reload, "text/plain", b"").unwrap();
+    assert_eq!(status, 500);
+    assert!(body.contains("prometheus.yml:3:") && body.contains("scrape_intervall"), "{body}");
+    let shown = api(&server.address, "status/config").unwrap()["yaml"].as_str().unwrap().to_owned();
+    assert!(shown.contains("scrape_interval: 1s"), "the old one stays: {shown}");
+    std::fs::write(&path, own_config(&server.address)).unwrap();
+    server.process.signal("HUP");
+    eventually("the new job's samples", || query(&server.address, "up{job=\"own\"}").filter(|v| *v == [1.0]));
+}
+
+#[test]
+fn the_api_answers_as_upstream_does() {
+    let server = server("", &[]);
+    let ask = |path: &str| get(&format!("http://{}{path}", server.address)).unwrap();
+    assert_eq!(ask("/-/healthy"), (200, "Prometheus Server is Healthy.\n".into()));
+    assert_eq!(
+        ask("/api/v1/query?query=1%2B1&time=1").1,
+        r#"{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}"#
+    );
+    assert_eq!(ask("/api/v1/query_range?query=vector(1)&start=0&end=1&step=1").0, 200);
+    let (status, body) = ask("/api/v1/query?query=sum(");
+    assert_eq!(status, 400);
+    assert!(body.contains(r#""errorType":"bad_data""#) && body.contains("parse error"), "{body}");
+    let (status, body) = ask("/api/v1/query_range?query=up&start=0&end=100000&step=1");
+    assert_eq!(status, 400);
+    assert!(body.contains("exceeded maximum resolution of 11,000 points per timeseries"), "{body}");
+    assert_eq!(ask("/api/v1/query_range?query=up&start=2&end=1&step=1").0, 400);
+    assert_eq!(ask("/api/v1/series").0, 400);
+    assert_eq!(ask("/api/v1/series?match[]={a=\"\"}").0, 400);
+    assert_eq!(ask("/api/v1/labels").1, r#"{"status":"success","data":[]}"#);
+    assert_eq!(ask("/api/v1/nonsense").0, 404);
+    assert_eq!(ask("/api/v1/write").0, 404);
+    assert!(ask("/api/v1/status/flags").1.contains(r#""query.lookback-delta":"5m""#));
+    assert!(ask("/api/v1/status/buildinfo").1.contains("version"));
+    assert!(ask("/metrics").1.contains("prometheus_tsdb_head_series"));
+    let reload = post(&format!("http://{}/-/reload", server.address), "text/plain", b"").unwrap();
+    assert_eq!(reload, (403, "Lifecycle API is not enabled.".into()));
+}
+
+#[test]
+fn bad_targets_cost_only_themselves() {
+    // A target that says nonsense, one that closes at once, and this server itself.
+    let nonsense = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (bad, gone) = (nonsense.local_addr().unwrap(), free_port());
+    std::thread::spawn(move || {
+        for mut stream in nonsense.incoming().map_while(Result::ok) {
+            let page = "a 1\nb{x=\"1\" 2\n";
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n", page.len());
+            let mut request = [0; 1024];
+            let _read = std::io::Read::read(&mut stream, &mut request);
+            let _sent = std::io::Write::write_all(&mut stream, format!("{head}{page}").as_bytes());
+        }
+    });
+    let config = format!(
+        "scrape_configs:\n- job_name: t\n  scrape_interval: 1s\n  static_configs: [{{targets: ['{bad}', '127.0.0.1:{gone}']}}]\n"
+    );
+    let server = server(&config, &[]);
+    eventually("both to be down", || query(&server.address, "count(up == 0)").filter(|v| *v == [2.0]));
+    assert_eq!(query(&server.address, "a"), Some(vec![]), "nothing of a broken page is stored");
+    let targets = api(&server.address, "targets").unwrap();
+    let errors: Vec<&str> =
+        targets["activeTargets"].as_array().unwrap().iter().map(|t| t["lastError"].as_str().unwrap()).collect();
+    assert!(errors.iter().any(|e| e.starts_with("line 2, byte 4: expected")), "{errors:?}");
+    assert!(errors.iter().any(|e| e.to_lowercase().contains("connection refused")), "{errors:?}");
+}
+
+#[test]
+fn debians_tools_talk_to_it() {
+    if !has("promtool") || !has("prometheus-node-exporter") {
+        return;
+    }
+    let port = free_port();
+    let mut exporter = Command::new("prometheus-node-exporter");
+    exporter.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let folder = tempfile::tempdir().unwrap();
+    let _exporter = Process::start(&mut exporter, &folder.path().join("log"));
+    let config = format!(
+        "scrape_configs:\n- job_name: node\n  scrape_interval: 1s\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+    );
+    let server = server(&config, &[]);
+    eventually("its metrics", || query(&server.address, "node_memory_MemTotal_bytes").filter(|v| v.len() == 1));
+    let url = format!("http://{}", server.address);
+    let (success, text) = output(Command::new("promtool").args(["query", "instant", &url, "up"]));
+    assert!(success && text.contains("up{instance=") && text.contains("=> 1 @["), "{text}");
+    let (success, text) = output(Command::new("promtool").args(["query", "labels", &url, "job"]));
+    assert!(success && text.contains("node"), "{text}");
+    let (success, text) = output(Command::new(BINARY).args(["tool", "query", "instant", &url, "up"]));
+    assert!(success && text.contains("=> 1 @["), "{text}");
+
+    // Debian's Prometheus on the same target has the same series of the exporter.
+    if !has("prometheus") {
+        return;
+    }
+    let other = format!("127.0.0.1:{}", free_port());
+    std::fs::write(folder.path().join("prometheus.yml"), &config).unwrap();
+    let mut prometheus = Command::new("prometheus");
+    prometheus.current_dir(folder.path()).args([
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        &format!("--web.listen-address={other}"),
+    ]);
+    let _prometheus = Process::start(&mut prometheus, &folder.path().join("prometheus.log"));
+    let path = "label/__name__/values?match[]={__name__=~\"node_.*\"}";
+    eventually("the same metric names", || {
+        let (ours, theirs) = (api(&server.address, path)?, api(&other, path)?);
+        (ours == theirs && ours.as_array()?.len() > 100).then_some(())
+    });
+}
+
+#[test]
+fn amtool_talks_to_the_router() {
+    if !has("amtool") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = "route: {receiver: log, group_wait: 1s}\nreceivers: [{name: log, log_configs: [{}]}]\n";
+    std::fs::write(folder.path().join("alertmanager.yml"), config).unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new(BINARY);
+    command.current_dir(folder.path()).args(["alertmanager", &format!("--web.listen-address={address}")]);
+    let _router = Process::start(&mut command, &folder.path().join("log"));
+    let url = format!("--alertmanager.url=http://{address}");
+    eventually("the router", || get(&format!("http://{address}/-/ready")));
+    let amtool = |args: &[&str]| {
+        let (success, text) = output(Command::new("amtool").current_dir(folder.path()).arg(&url).args(args));
+        assert!(success, "amtool {args:?}: {text}");
+        text
+    };
+    amtool(&["alert", "add", "alertname=Test", "instance=a", "--annotation=summary=Hello"]);
+    assert!(amtool(&["alert", "query"]).contains("Test"));
+    amtool(&["silence", "add", "alertname=Test", "--comment=quiet", "--author=me", "--duration=1h"]);
+    assert!(amtool(&["silence", "query"]).contains("quiet"));
+    assert!(!amtool(&["alert", "query"]).contains("Test"), "silenced alerts are not shown unless asked for");
+    assert!(amtool(&["alert", "query", "--silenced"]).contains("Test"));
+}
+
+#[test]
+fn configurations_of_upstream_are_checked() {
+    let root = std::env::var_os("CRESSET_CONFORMANCE_DIR").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
+        std::path::PathBuf::from,
+    );
+    if !root.is_dir() {
+        assert!(std::env::var_os("CI").is_none(), "{} must be there in CI", root.display());
+        return;
+    }
+    let files = |folder: &str| -> Vec<std::path::PathBuf> {
+        let mut all: Vec<_> = std::fs::read_dir(root.join(folder)).unwrap().map(|e| e.unwrap().path()).collect();
+        all.retain(|path| path.extension().is_some_and(|e| e == "yml" || e == "yaml"));
+        all.sort();
+        all
+    };
+    // Everything that upstream refuses is refused. What it accepts and we do not support yet is refused by name.
+    for bad in files("config/bad") {
+        let name = bad.file_name().unwrap().to_str().unwrap();
+        let needs_files = ["double_import", "duplicate", "global"]
+            .iter()
+            .any(|part| name.starts_with("scrape_config_files_") && name.contains(part));
+        if name.ends_with(".good.yml") || needs_files {
+            continue;
+        }
+        let (success, text) = output(Command::new(BINARY).args(["tool", "check", "config", "--syntax-only"]).arg(&bad));
+        assert!(!success, "{} is accepted: {text}", bad.display());
+        assert!(text.contains(name), "the fault names the file: {text}");
+    }
+    let known_bad = ["invalid_rules.yaml"];
+    for file in files("rules") {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let (success, text) = output(Command::new(BINARY).args(["tool", "check", "rules"]).arg(&file));
+        let bad = name.contains(".bad.") || known_bad.contains(&name);
+        println!("{name}: {}", if success { "accepted" } else { "refused" });
+        if bad && !name.starts_with("legacy_") {
+            assert!(!success, "{name} is accepted: {text}");
+        }
+    }
+}
