@@ -141,7 +141,7 @@ fn over_series<'q>(
         let end = select.reference(steps.at(i));
         Bounds { start: end.saturating_sub(range.range), end, before, after, time: steps.at(i) }
     };
-    Ok(Box::new(Scan::new(ctx, select, series, move |series: &dyn Series, columns: &Columns| {
+    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series: &dyn Series, columns: &Columns| {
         apply(ctx, &call, &Samples::of(columns), steps, bounds, || (series.labels(), false))
     })))
 }
@@ -330,7 +330,7 @@ pub(super) fn smoothed_selector<'q>(
 ) -> Result<BoxOperator<'q>, Error> {
     let lookback = ctx.settings.lookback;
     let series = scan::select(ctx, select, selector_range(select, steps, lookback, lookback), steps.interval, 0)?;
-    Ok(Box::new(Scan::new(ctx, select, series, move |series: &dyn Series, columns: &Columns| {
+    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series: &dyn Series, columns: &Columns| {
         let samples = Samples::of(columns);
         let mut points = Points::absent(steps.count);
         let mut flags = Flags::default();
