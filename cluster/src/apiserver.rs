@@ -1,7 +1,7 @@
 //! The API server: HTTP requests in, objects, tables, streams of events or Status failures out.
 //!
-//! The way of a request: credentials → path and query ([`route`], [`options`]) → body ([`body`]) → the rules of objects
-//! ([`crate::objects`]) → the representation the client asked for ([`reply`]). Nothing but health is anonymous.
+//! The way of a request: credentials → path and query (`route`, `options`) → body (`body`) → the rules of objects
+//! ([`crate::objects`]) → the representation the client asked for (`reply`). Nothing but health is anonymous.
 
 pub mod authn;
 mod body;
