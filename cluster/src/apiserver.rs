@@ -1,7 +1,7 @@
 //! The API server: HTTP requests in, objects, tables, streams of events or Status failures out.
 //!
-//! The way of a request: credentials → path and query ([`route`], [`options`]) → body ([`body`]) → the rules of objects
-//! ([`crate::objects`]) → the representation the client asked for ([`reply`]). Nothing but health is anonymous.
+//! The way of a request: credentials → path and query (`route`, `options`) → body (`body`) → the rules of objects
+//! ([`crate::objects`]) → the representation the client asked for (`reply`). Nothing but health is anonymous.
 
 pub mod authn;
 mod body;
@@ -25,7 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use net::shutdown::Shutdown;
@@ -98,30 +100,31 @@ impl ApiServer {
         Router::new().fallback(answer).with_state(Arc::new(self))
     }
 
-    async fn dispatch(&self, request: Request) -> Result<Response, Failure> {
-        let route = Route::parse(request.uri().path());
+    async fn dispatch(&self, parts: Parts, body: &mut Body) -> Result<Response, Failure> {
+        let route = Route::parse(parts.uri.path());
         if matches!(route, Some(Route::Health)) {
             return Ok("ok".into_response());
         }
-        self.authenticator.authenticate(request.headers())?;
+        self.authenticator.authenticate(&parts.headers)?;
         let route = route.ok_or_else(Failure::no_such_path)?;
         match route {
-            Route::Resource(target) => self.resource(target, request).await,
-            _ if *request.method() != Method::GET && *request.method() != Method::HEAD => {
-                Err(Failure::method_not_allowed())
-            }
+            Route::Resource(target) => self.resource(target, parts, body).await,
+            _ if parts.method != Method::GET && parts.method != Method::HEAD => Err(Failure::method_not_allowed()),
             Route::Health => Ok("ok".into_response()),
             Route::Version => Ok(reply::json(StatusCode::OK, &version::document())),
             Route::OpenApiIndex => Ok(self.openapi.index()),
             Route::OpenApi(group_version) => self.openapi.document(&group_version),
-            route => self.discovery.answer(&route, request.headers()),
+            route => self.discovery.answer(&route, &parts.headers),
         }
     }
 }
 
 async fn answer(State(server): State<Arc<ApiServer>>, request: Request) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    match server.dispatch(request).await {
+    let (parts, mut body) = request.into_parts();
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    let outcome = server.dispatch(parts, &mut body).await;
+    body::drain(&mut body).await;
+    match outcome {
         Ok(response) => response,
         Err(failure) => {
             if failure.code >= 500 {

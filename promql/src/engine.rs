@@ -14,13 +14,18 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::ast::{Expr, ValueType};
 use crate::cancel::CancelToken;
-use crate::error::{BadRequest, Error};
+use crate::error::{BadRequest, Error, Fault};
 use crate::exec::budget::Budget;
 use crate::exec::{Context, Settings};
 use crate::notes::Notes;
 use crate::parser::{self, Options};
 use crate::plan::{self, Node, QueryTimes};
 use crate::value::{QueryValue, Steps};
+
+/// Expressions up to this height are evaluated on the stack of whoever asks; the usual 2 MiB are enough for them.
+const HEIGHT_ON_CALLERS_STACK: usize = 50;
+/// The stack for higher ones, up to [`parser::HEIGHT_MAX`]; only what is used of it takes memory.
+const DEEP_STACK_BYTES: usize = 256 * 1024 * 1024;
 
 /// How an engine works and what it allows. Defaults are Prometheus'.
 #[derive(Debug, Clone)]
@@ -137,7 +142,7 @@ impl Engine {
     ) -> Result<QueryResult, Error> {
         let expr = self.parse(query)?;
         let times = QueryTimes { start: time.0, end: time.0, step: 0 };
-        self.run(queryable, query, &expr, times, Steps::once(time.0), options)
+        with_stack(&expr, || self.run(queryable, query, &expr, times, Steps::once(time.0), options))
     }
 
     /// The values of a query from `start` to `end`, both included, every `step`.
@@ -166,7 +171,7 @@ impl Engine {
         }
         let times = QueryTimes { start: start.0, end: end.0, step: step.as_millis() };
         let steps = Steps::range(start.0, end.0, step.as_millis());
-        self.run(queryable, query, &expr, times, steps, options)
+        with_stack(&expr, || self.run(queryable, query, &expr, times, steps, options))
     }
 
     fn run(
@@ -198,9 +203,28 @@ impl Engine {
             storage_annotations: Mutex::new(Annotations::new()),
             selected: Mutex::new(HashMap::new()),
         };
+        ctx.check_steps(steps)?;
         let value = evaluate(&ctx, &plan, times, steps)?;
         Ok(finish(ctx, value, query))
     }
+}
+
+/// Runs a query that nests deeply on a thread with a stack to match: evaluation descends as the expression does.
+fn with_stack<T: Send>(expr: &Expr, run: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    if parser::height(expr) <= HEIGHT_ON_CALLERS_STACK {
+        return run();
+    }
+    std::thread::scope(|scope| {
+        let spawned = std::thread::Builder::new()
+            .name("deep-query".to_owned())
+            .stack_size(DEEP_STACK_BYTES)
+            .spawn_scoped(scope, run);
+        match spawned.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Fault::Other(format!("no thread for a deep expression: {error}")).into()),
+        }
+    })
 }
 
 fn evaluate(ctx: &Context<'_>, plan: &Node, times: QueryTimes, steps: Steps) -> Result<QueryValue, Error> {

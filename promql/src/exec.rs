@@ -41,7 +41,7 @@ pub(crate) use subquery::inner_steps;
 
 use crate::ast::ValueType;
 use crate::cancel::CancelToken;
-use crate::error::Error;
+use crate::error::{Error, Limit};
 use crate::exec::budget::{Budget, Charge};
 use crate::notes::{Note, Notes};
 use crate::plan::{Node, NodeKind, Select};
@@ -50,6 +50,8 @@ use crate::value::{Column, Points, Steps, without_metadata};
 
 /// How many series are in work at a time. Fixed, so that results do not depend on the number of threads.
 pub(crate) const BATCH_SERIES: usize = 256;
+/// The most points that the series in work at a time may have together: with many steps they are fewer.
+const BATCH_POINTS_MAX: usize = 1 << 22;
 /// Below this many series, threads cost more than they give.
 const PARALLEL_SERIES_MIN: usize = 16;
 
@@ -99,6 +101,12 @@ impl Context<'_> {
 
     pub(crate) fn note(&self, note: &Note<'_>, span: Span) {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).add(note, span);
+    }
+
+    /// Fails if a series could have more points than the query may hold; before any memory is taken for them.
+    pub(crate) fn check_steps(&self, steps: Steps) -> Result<Steps, Error> {
+        let max = self.budget.max_samples();
+        if steps.count as u64 > max { Err(Error::Limit(Limit::Samples { max })) } else { Ok(steps) }
     }
 
     /// The labels and the mark of a series whose metric changed its meaning.
@@ -159,6 +167,11 @@ pub(crate) fn open<'q>(ctx: &'q Context<'q>, node: &'q Node, steps: Steps) -> Re
             Ok(Box::new(Ready::new(Vec::new())))
         }
     }
+}
+
+/// How many series to work on at a time, by the number of steps alone: results must not depend on anything else.
+pub(crate) fn batch_size(steps: Steps) -> usize {
+    (BATCH_POINTS_MAX / steps.count.max(1)).clamp(1, BATCH_SERIES)
 }
 
 /// All series of an operator.

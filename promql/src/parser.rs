@@ -392,7 +392,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn height(expr: &Expr) -> usize {
+/// How many nodes stand above each other.
+pub(crate) fn height(expr: &Expr) -> usize {
     1 + expr.children().into_iter().map(height).max().unwrap_or(0)
 }
 

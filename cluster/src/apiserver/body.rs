@@ -1,5 +1,7 @@
 //! Reading request bodies: within a limit, JSON or protobuf, brought into the shape of their kind.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
@@ -13,6 +15,10 @@ use crate::api::schema::Schema;
 use crate::api::status::Failure;
 use crate::objects::Objects;
 
+/// How much of an unwanted body is read, in bytes, and for how long.
+const DRAIN_BYTES_MAX: usize = 256 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The media types of bodies other than patches.
 const SUPPORTED: &str = "application/json, application/vnd.kubernetes.protobuf";
 
@@ -25,13 +31,21 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
     }
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Failure> {
-    match Limited::new(body, limit).collect().await {
+/// Takes a body of at most `limit` bytes.
+pub(super) async fn read(body: &mut Body, limit: usize) -> Result<Bytes, Failure> {
+    match Limited::new(std::mem::take(body), limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
         Err(error) => Err(Failure::bad_request(format!("the request body cannot be read: {error}"))),
     }
+}
+
+/// Reads what is left of a body that nobody wanted, if it is not much: otherwise the connection would have to be closed,
+/// and the client's next request would fail.
+pub(super) async fn drain(body: &mut Body) {
+    let rest = Limited::new(std::mem::take(body), DRAIN_BYTES_MAX).collect();
+    // Whether it worked or not, there is nothing more to be done with it.
+    drop(tokio::time::timeout(DRAIN_TIMEOUT, rest).await);
 }
 
 /// Decodes a body into a JSON value; protobuf by the message it says it is.

@@ -32,6 +32,8 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 const WATCH_SECONDS: u64 = 1800;
 /// The longest watch, in seconds.
 const WATCH_SECONDS_MAX: u64 = 24 * 3600;
+/// How many initial events are sent at once.
+const INITIAL_BATCH: usize = 64;
 /// Marks the bookmark behind the initial events.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -41,8 +43,10 @@ struct Stream {
     resource: &'static Resource,
     form: Form,
     options: ListOptions,
-    /// Lines that are due: initial events.
-    pending: VecDeque<Bytes>,
+    /// What was there at the start and has not been sent yet; made into lines only when the client takes them.
+    initial: VecDeque<Arc<Value>>,
+    /// Whether the client waits for the bookmark behind them.
+    initial_end: bool,
     /// The latest revision the client has been brought to.
     revision: u64,
     /// Whether the client has been told the columns of its tables.
@@ -91,11 +95,13 @@ impl ApiServer {
         let cursor = self.objects.store().watch(Range::new(resource, namespace), start)?;
         let seconds = options.timeout_seconds.unwrap_or_else(|| WATCH_SECONDS + rand::random::<u64>() % WATCH_SECONDS);
         let now = Instant::now();
-        let mut stream = Stream {
+        let initial_end = options.initial_events;
+        let stream = Stream {
             cursor,
             resource,
             form: call.form,
-            pending: VecDeque::new(),
+            initial: listed.map(|(objects, _)| objects.into()).unwrap_or_default(),
+            initial_end,
             revision: start,
             columns_sent: false,
             end: now + Duration::from_secs(seconds.min(WATCH_SECONDS_MAX)),
@@ -105,14 +111,6 @@ impl ApiServer {
             options,
             _permit: permit,
         };
-        for object in listed.into_iter().flat_map(|(objects, _)| objects) {
-            let line = stream.line("ADDED", &object);
-            stream.pending.push_back(line);
-        }
-        if stream.options.initial_events {
-            let line = stream.bookmark_line(true);
-            stream.pending.push_back(line);
-        }
         Ok(stream.into_response())
     }
 
@@ -148,8 +146,13 @@ impl Stream {
 
     /// The next chunk of the answer; `None` at its end.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(line) = self.pending.pop_front() {
-            return Some(line);
+        if !self.initial.is_empty() {
+            let next: Vec<_> = self.initial.drain(..INITIAL_BATCH.min(self.initial.len())).collect();
+            let lines: Vec<Bytes> = next.iter().map(|object| self.line("ADDED", object)).collect();
+            return Some(lines.concat().into());
+        }
+        if std::mem::take(&mut self.initial_end) {
+            return Some(self.bookmark_line(true));
         }
         let shutdown = self.shutdown.clone();
         while !self.ended {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
@@ -36,8 +36,7 @@ pub(super) struct Call {
 
 impl ApiServer {
     /// Answers a request for objects.
-    pub(super) async fn resource(&self, target: Target, request: Request) -> Result<Response, Failure> {
-        let (parts, body) = request.into_parts();
+    pub(super) async fn resource(&self, target: Target, parts: Parts, body: &mut Body) -> Result<Response, Failure> {
         let query = Query::parse(parts.uri.query());
         let include = match query.text("includeObject") {
             None | Some("Metadata") => Include::Metadata,
@@ -66,7 +65,7 @@ impl ApiServer {
             .unwrap_or_else(|_elapsed| Err(Failure::timeout()))
     }
 
-    async fn answer_call(&self, call: Call, body: Body) -> Result<Response, Failure> {
+    async fn answer_call(&self, call: Call, body: &mut Body) -> Result<Response, Failure> {
         let named = call.target.name.is_some();
         match (call.method.as_str(), named, call.target.subresource) {
             ("GET" | "HEAD", true, None | Some(Subresource::Status)) => self.show(&call).await,
@@ -149,7 +148,7 @@ impl ApiServer {
         }
     }
 
-    async fn create(&self, call: Call, body: Body) -> Result<Response, Failure> {
+    async fn create(&self, call: Call, body: &mut Body) -> Result<Response, Failure> {
         let (resource, run, validation) = (call.resource(), call.query.run()?, call.query.field_validation()?);
         let bytes = body::read(body, self.limits.body_bytes_max).await?;
         let mut object = body::decode(self.objects.schema(), &call.media, &bytes)?;
@@ -158,7 +157,7 @@ impl ApiServer {
         Ok(warned(reply::object(StatusCode::CREATED, resource, &created, call.form), warnings))
     }
 
-    async fn update(&self, call: Call, body: Body) -> Result<Response, Failure> {
+    async fn update(&self, call: Call, body: &mut Body) -> Result<Response, Failure> {
         let (resource, run, validation) = (call.resource(), call.query.run()?, call.query.field_validation()?);
         let (name, part) = (call.name().to_owned(), call.part());
         let bytes = body::read(body, self.limits.body_bytes_max).await?;
@@ -169,7 +168,7 @@ impl ApiServer {
         Ok(warned(reply::object(StatusCode::OK, resource, &updated, call.form), warnings))
     }
 
-    async fn patch(&self, call: Call, body: Body) -> Result<Response, Failure> {
+    async fn patch(&self, call: Call, body: &mut Body) -> Result<Response, Failure> {
         let (resource, run, validation) = (call.resource(), call.query.run()?, call.query.field_validation()?);
         let (name, part) = (call.name().to_owned(), call.part());
         let kind = patch::Kind::of(&call.media)?;
@@ -185,7 +184,7 @@ impl ApiServer {
         Ok(warned(reply::object(StatusCode::OK, resource, &patched, call.form), warnings))
     }
 
-    async fn delete(&self, call: Call, body: Body) -> Result<Response, Failure> {
+    async fn delete(&self, call: Call, body: &mut Body) -> Result<Response, Failure> {
         let (resource, form) = (call.resource(), call.form);
         let (namespace, name) = (call.target.namespace.clone(), call.name().to_owned());
         let (options, warnings) = self.delete_options(&call.query, &call.media, body).await?;
@@ -197,7 +196,7 @@ impl ApiServer {
         Ok(warned(reply::json(StatusCode::OK, &status::success(resource, &name, meta::uid(&object))), warnings))
     }
 
-    async fn delete_collection(&self, call: Call, body: Body) -> Result<Response, Failure> {
+    async fn delete_collection(&self, call: Call, body: &mut Body) -> Result<Response, Failure> {
         let (resource, form, namespace) = (call.resource(), call.form, call.target.namespace.clone());
         let selection = call.query.list_options(resource)?;
         let (options, warnings) = self.delete_options(&call.query, &call.media, body).await?;
@@ -218,7 +217,7 @@ impl ApiServer {
         &self,
         query: &Query,
         media: &str,
-        body: Body,
+        body: &mut Body,
     ) -> Result<(DeleteOptions, Vec<HeaderValue>), Failure> {
         let bytes = body::read(body, self.limits.body_bytes_max).await?;
         let mut propagation = query.text("propagationPolicy").unwrap_or("").to_owned();

@@ -80,6 +80,7 @@ pub async fn run(local: Local, host: Host, shutdown: Shutdown) {
         loop {
             tokio::select! {
                 steps = follow.next(local.objects()) => {
+                    let mut fresh = Vec::new();
                     for step in steps {
                         if let (None, Some(before)) = (&step.after, &step.before) {
                             external.remove(meta::uid(before));
@@ -88,13 +89,15 @@ pub async fn run(local: Local, host: Host, shutdown: Shutdown) {
                         external.remove(meta::uid(&pod));
                         match pods::look(&local, &host, &pod).await {
                             Ok(pods::Look::External) if external.len() < PODS_MAX => {
-                                pods::keep(&local, &host, &pod).await;
-                                external.insert(meta::uid(&pod).to_owned(), pod);
+                                external.insert(meta::uid(&pod).to_owned(), Arc::clone(&pod));
+                                fresh.push(pod);
                             }
                             Ok(_) => {}
                             Err(failure) => tracing::warn!(pod = meta::name(&pod), %failure, "cannot look after pod"),
                         }
                     }
+                    let keep = fresh.iter().map(|pod| pods::keep(&local, &host, pod));
+                    futures_util::future::join_all(keep).await;
                 }
                 _ = probe.tick() => {
                     let keep = external.values().map(|pod| pods::keep(&local, &host, pod));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::create::check_namespace;
 use super::{Objects, RETRIES_MAX, Run, same, stamp_kind};
+use crate::api::field::Causes;
 use crate::api::status::Failure;
 use crate::api::{Resource, meta};
 use crate::store::{Expect, Key, StoreError, Write};
@@ -108,6 +109,13 @@ impl Objects {
                 meta::name(old)
             );
             return Err(Failure::bad_request(why));
+        }
+        let finalizers = |object: &Value| meta::list(object, "/metadata/finalizers").to_vec();
+        let held = finalizers(old);
+        if meta::is_deleting(old) && finalizers(new).iter().any(|finalizer| !held.contains(finalizer)) {
+            let mut causes = Causes::default();
+            causes.forbidden("metadata.finalizers", "no new finalizers can be added if the object is being deleted");
+            return Err(Failure::invalid(resource.group, resource.kind, meta::name(old), causes.into_vec()));
         }
         stamp_kind(resource, new);
         let metadata = meta::metadata(new);

@@ -2,7 +2,7 @@
 //!
 //! One thread writes. It takes what has gathered since its last fsync as one batch, checks each write against the state
 //! and the writes before it, makes the batch durable, then visible, then answers. If the disk refuses, the whole batch
-//! fails and nothing of it becomes visible. Readers take a short shared lock and never wait for the disk.
+//! fails; before the next one the file is opened again, and what had reached the disk after all becomes visible then. Readers take a short shared lock and never wait for the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,16 +52,21 @@ struct Writer {
     shared: Arc<RwLock<State>>,
     queue: mpsc::Receiver<Order>,
     latest: signal::Sender<u64>,
+    /// The batch of a failed write, until it is known whether it reached the disk.
+    unsure: Vec<Planned>,
 }
 
 impl Embedded {
     /// Opens the file (blocking) and starts the writer.
     pub fn open(path: &Path, limits: HistoryLimits) -> Result<Self, StoreError> {
-        let (table, state) = Table::open(path, limits)?;
+        Self::over(Table::open(path, limits)?, path)
+    }
+
+    fn over((table, state): (Table, State), path: &Path) -> Result<Self, StoreError> {
         let (latest, seen) = signal::channel(state.revision);
         let shared = Arc::new(RwLock::new(state));
         let (queue, writes) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer { table, shared: Arc::clone(&shared), queue: writes, latest };
+        let writer = Writer { table, shared: Arc::clone(&shared), queue: writes, latest, unsure: Vec::new() };
         std::thread::Builder::new()
             .name("cluster-store".to_owned())
             .spawn(move || writer.run())
@@ -150,7 +155,10 @@ impl Writer {
         }
     }
 
-    fn commit(&self, writes: Vec<(Write, Reply)>) {
+    fn commit(&mut self, writes: Vec<(Write, Reply)>) {
+        if let Err(error) = self.recover() {
+            return fail(writes.into_iter().map(|(_, reply)| reply), &error);
+        }
         let (mut planned, mut replies) = (Vec::new(), Vec::new());
         {
             let state = self.shared.read();
@@ -168,19 +176,35 @@ impl Writer {
         if planned.is_empty() {
             return;
         }
-        let outcome = self.table.append(&planned, |bytes| self.shared.read().history.oldest_after(bytes));
-        match outcome {
-            Ok(bytes) => self.publish(&planned, &bytes, replies),
+        let shared = Arc::clone(&self.shared);
+        match self.table.append(&planned, |bytes| shared.read().history.oldest_after(bytes)) {
+            Ok(bytes) => {
+                self.publish(&planned, &bytes);
+                answer(&planned, replies);
+            }
             Err(error) => {
                 tracing::error!(%error, "the cluster store cannot be written");
-                for reply in replies {
-                    drop(reply.send(Err(error.clone())));
-                }
+                self.unsure = planned;
+                fail(replies, &error);
             }
         }
     }
 
-    fn publish(&self, planned: &[Planned], bytes: &[usize], replies: Vec<Reply>) {
+    /// After a failed write: opens the file again and finds out whether the write had reached the disk.
+    fn recover(&mut self) -> Result<(), StoreError> {
+        let Some(found) = self.table.recover()? else { return Ok(()) };
+        let unsure = std::mem::take(&mut self.unsure);
+        let visible = *self.latest.borrow();
+        let reached = unsure.last().is_some_and(|last| last.event.revision == found);
+        if reached && found > visible {
+            let bytes: Vec<usize> = unsure.iter().map(|planned| super::table::event_bytes(&planned.event)).collect();
+            self.publish(&unsure, &bytes);
+        }
+        tracing::info!(revision = found, "the cluster store is written again");
+        Ok(())
+    }
+
+    fn publish(&self, planned: &[Planned], bytes: &[usize]) {
         let mut state = self.shared.write();
         for (planned, &bytes) in planned.iter().zip(bytes) {
             state.apply(Arc::clone(&planned.event), bytes);
@@ -188,14 +212,23 @@ impl Writer {
         let revision = state.revision;
         drop(state);
         self.latest.send_replace(revision);
-        for (planned, reply) in planned.iter().zip(replies) {
-            let event = &planned.event;
-            let object = match &event.change {
-                super::watch::Change::Deleted { last, .. } => Arc::clone(last),
-                change => change.after().map(Arc::clone).unwrap_or_default(),
-            };
-            drop(reply.send(Ok(Committed { revision: event.revision, object })));
-        }
+    }
+}
+
+fn fail(replies: impl IntoIterator<Item = Reply>, error: &StoreError) {
+    for reply in replies {
+        drop(reply.send(Err(error.clone())));
+    }
+}
+
+fn answer(planned: &[Planned], replies: Vec<Reply>) {
+    for (planned, reply) in planned.iter().zip(replies) {
+        let event = &planned.event;
+        let object = match &event.change {
+            super::watch::Change::Deleted { last, .. } => Arc::clone(last),
+            change => change.after().map(Arc::clone).unwrap_or_default(),
+        };
+        drop(reply.send(Ok(Committed { revision: event.revision, object })));
     }
 }
 

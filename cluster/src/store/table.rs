@@ -1,7 +1,12 @@
-//! The file of the embedded store: three redb tables. See `docs/formats/cluster.md`.
+//! The file of the embedded store: three redb tables.
 //!
-//! `objects` maps keys to JSON, `history` maps revisions to events, `meta` holds the format version and the revision
-//! up to which the history is forgotten. A batch of writes is one transaction, durable when `append` returns.
+//! `objects` maps `group/plural/namespace/name` to the object's JSON; `history` maps revisions to events, JSON lists of
+//! key, object before and object after; `meta` holds the numbers `format` (1), `revision` (of the last event) and
+//! `oldest` (up to which the history is forgotten). Revisions in `history` are contiguous from `oldest + 1` to
+//! `revision`. A batch of writes is one transaction, durable when `append` returns.
+//!
+//! After a failed transaction nobody knows whether it reached the disk. The file is then closed, and opened again
+//! before the next write: [`Table::recover`] tells what became of it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -28,24 +33,64 @@ const OLDEST: &str = "oldest";
 /// Memory redb may use for its page cache.
 const CACHE_BYTES: usize = 4 << 20;
 
-/// The open file.
+/// Opens the file; called again after a failure.
+pub(super) type Source = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+
+/// The file. `database` is absent from a failed write to the next successful opening.
 pub(super) struct Table {
     path: PathBuf,
-    database: Database,
+    source: Source,
+    database: Option<Database>,
 }
 
 impl Table {
     /// Opens the file, making it if it is not there, and reads all of it.
     pub(super) fn open(path: &Path, limits: HistoryLimits) -> Result<(Self, State), StoreError> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.to_owned() },
-            error => StoreError::Io { path: path.to_owned(), source: Arc::new(error.into()) },
-        })?;
-        let table = Self { path: path.to_owned(), database };
-        table.make_private()?;
+        let file = path.to_owned();
+        let source = Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&file));
+        let opened = Self::open_with(path, source, limits)?;
+        opened.0.make_private()?;
+        Ok(opened)
+    }
+
+    /// The same from somewhere else than a file; the path is only for messages.
+    pub(super) fn open_with(path: &Path, source: Source, limits: HistoryLimits) -> Result<(Self, State), StoreError> {
+        let mut table = Self { path: path.to_owned(), source, database: None };
+        table.reopen()?;
         table.initialise().map_err(|error| table.failed(error))?;
         let state = table.load(limits)?;
         Ok((table, state))
+    }
+
+    fn reopen(&mut self) -> Result<&Database, StoreError> {
+        let database = (self.source)().map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: self.path.clone() },
+            error => self.failed(error),
+        })?;
+        Ok(self.database.insert(database))
+    }
+
+    /// After a failed `append`: opens the file again and returns the revision that is in it. Nothing to do, and no
+    /// answer, if nothing has failed.
+    pub(super) fn recover(&mut self) -> Result<Option<u64>, StoreError> {
+        if self.database.is_some() {
+            return Ok(None);
+        }
+        self.reopen()?;
+        let revision = self.revision().map_err(|error| self.failed(error));
+        if revision.is_err() {
+            self.database = None;
+        }
+        revision.map(Some)
+    }
+
+    fn revision(&self) -> Result<u64, redb::Error> {
+        let meta = self.database()?.begin_read()?.open_table(META)?;
+        Ok(meta.get(REVISION)?.map_or(0, |guard| guard.value()))
+    }
+
+    fn database(&self) -> Result<&Database, redb::Error> {
+        self.database.as_ref().ok_or(redb::Error::PreviousIo)
     }
 
     fn failed(&self, error: impl Into<redb::Error>) -> StoreError {
@@ -64,7 +109,7 @@ impl Table {
     }
 
     fn initialise(&self) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.database()?.begin_write()?;
         {
             transaction.open_table(OBJECTS)?;
             transaction.open_table(HISTORY)?;
@@ -79,7 +124,7 @@ impl Table {
 
     fn load(&self, limits: HistoryLimits) -> Result<State, StoreError> {
         let failed = |error: redb::Error| self.failed(error);
-        let transaction = self.database.begin_read().map_err(|error| failed(error.into()))?;
+        let transaction = self.database().map_err(failed)?.begin_read().map_err(|error| failed(error.into()))?;
         let meta = transaction.open_table(META).map_err(|error| failed(error.into()))?;
         let number = |name: &str| -> Result<Option<u64>, StoreError> {
             Ok(meta.get(name).map_err(|error| failed(error.into()))?.map(|guard| guard.value()))
@@ -118,19 +163,24 @@ impl Table {
     /// Writes a batch and waits until it is on the disk. Forgets the history up to `oldest`.
     /// Returns the bytes each event takes.
     pub(super) fn append(
-        &self,
+        &mut self,
         batch: &[Planned],
         forget: impl FnOnce(&[usize]) -> u64,
     ) -> Result<Vec<usize>, StoreError> {
         let encoded: Vec<_> = batch.iter().map(|planned| encode(&planned.event)).collect();
         let bytes: Vec<_> = encoded.iter().map(Vec::len).collect();
         let oldest = forget(&bytes);
-        self.transact(batch, &encoded, oldest).map_err(|error| self.failed(error))?;
-        Ok(bytes)
+        match self.transact(batch, &encoded, oldest) {
+            Ok(()) => Ok(bytes),
+            Err(error) => {
+                self.database = None;
+                Err(self.failed(error))
+            }
+        }
     }
 
     fn transact(&self, batch: &[Planned], encoded: &[Vec<u8>], oldest: u64) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.database()?.begin_write()?;
         {
             let mut objects = transaction.open_table(OBJECTS)?;
             let mut history = transaction.open_table(HISTORY)?;
@@ -152,6 +202,11 @@ impl Table {
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// What an event takes in the file.
+pub(super) fn event_bytes(event: &Event) -> usize {
+    encode(event).len()
 }
 
 /// `[key, before, after]`, either of them null.

@@ -179,6 +179,10 @@ async fn namespaces_take_their_contents_with_them() {
         .await;
     let (code, refused) = http.post("/api/v1/namespaces/team/configmaps", &config_map("late", "1")).await;
     assert_eq!((code, &refused["details"]["causes"][0]["reason"]), (403, &json!("NamespaceTerminating")));
+    let more = json!({ "metadata": { "finalizers": ["example.org/hold", "example.org/more"] } }).to_string();
+    let (code, _) =
+        http.send("PATCH", "/api/v1/namespaces/team/configmaps/held", "application/merge-patch+json", more).await;
+    assert_eq!(code, 422, "what goes cannot be held by more");
     http.ok("PATCH", "/api/v1/namespaces/team/configmaps/held", &json!({ "metadata": { "finalizers": null } })).await;
     http.until_gone("/api/v1/namespaces", "team").await;
     let (_, pods) = http.get("/api/v1/namespaces/team/pods").await;

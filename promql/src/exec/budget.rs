@@ -49,6 +49,10 @@ impl Budget {
         Ok(charge)
     }
 
+    pub(crate) fn max_samples(&self) -> u64 {
+        self.max_samples
+    }
+
     /// Counts samples that were looked at, for the statistics.
     pub(crate) fn count(&self, samples: u64) {
         self.total_samples.fetch_add(samples, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use super::binary::{Made, element};
 use super::matching::{Chooser, Signature};
 use super::unique::StepSet;
 use super::{Context, drain, open};
-use crate::ast::{Cardinality, Matching};
+use crate::ast::Cardinality;
 use crate::error::{Error, Fault};
 use crate::plan::Binary;
 use crate::token::Span;
@@ -94,6 +94,12 @@ struct Matched {
     results: HashMap<Labels, StepSet>,
 }
 
+impl Matched {
+    fn new(count: usize) -> Self {
+        Self { steps: StepSet::new(count), results: HashMap::new() }
+    }
+}
+
 struct Join<'a, 'q> {
     ctx: &'a Context<'q>,
     binary: &'a Binary,
@@ -148,9 +154,12 @@ impl Join<'_, '_> {
             Some(Partner::Member(m)) => self.result_labels(&many.labels, &self.one.columns[*m].labels),
             _ => self.result_labels(&many.labels, &self.one.chooser.labels(&many.labels)),
         };
-        let mut points = Points::absent(self.steps.count);
+        let count = self.steps.count;
+        let mut points = Points::absent(count);
         let mut any = false;
-        for i in 0..self.steps.count {
+        let mut matched = self.matched.remove(signature).unwrap_or_else(|| Matched::new(count));
+        let mut results = matched.results.remove(&labels).unwrap_or_else(|| StepSet::new(count));
+        for i in 0..count {
             let Some(a) = many.points.get(i) else { continue };
             let present = members.iter().find(|&&m| self.one.columns[m].points.is_present(i));
             let partner = present.map_or(Partner::Fill, |m| Partner::Member(*m));
@@ -162,12 +171,24 @@ impl Join<'_, '_> {
                 Partner::Fill => self.binary.matching.fill_right.map(Point::Float),
             };
             let Some(made) = b.and_then(|b| self.element(a, b)) else { continue };
-            record(&mut self.matched, signature, &self.binary.matching, &labels, i, self.steps.count)?;
+            let first = matched.steps.insert(i);
+            let fresh = results.insert(i);
+            match self.binary.matching.card {
+                Cardinality::OneToOne if !first => return Err(Fault::ManyToOneNotExplicit.into()),
+                Cardinality::ManyToOne | Cardinality::OneToMany if !fresh => {
+                    return Err(Fault::GroupingNotUnique.into());
+                }
+                _ => {}
+            }
             if let Some(made) = made {
                 made.store(&mut points, i);
                 any = true;
             }
         }
+        if self.binary.matching.card != Cardinality::OneToOne {
+            matched.results.insert(labels.clone(), results);
+        }
+        self.matched.insert(signature.clone(), matched);
         if any { self.push(labels, points) } else { Ok(()) }
     }
 
@@ -235,29 +256,4 @@ impl Join<'_, '_> {
         }
         builder.build()
     }
-}
-
-/// Notes a match at a step; fails if there must be only one.
-fn record(
-    matched: &mut HashMap<Signature, Matched>,
-    signature: &Signature,
-    matching: &Matching,
-    labels: &Labels,
-    i: usize,
-    count: usize,
-) -> Result<(), Error> {
-    if !matched.contains_key(signature) {
-        let fresh = Matched { steps: StepSet::new(count), results: HashMap::new() };
-        matched.insert(signature.clone(), fresh);
-    }
-    let Some(known) = matched.get_mut(signature) else { return Ok(()) };
-    let first = known.steps.insert(i);
-    if matching.card == Cardinality::OneToOne {
-        return if first { Ok(()) } else { Err(Fault::ManyToOneNotExplicit.into()) };
-    }
-    if !known.results.contains_key(labels) {
-        known.results.insert(labels.clone(), StepSet::new(count));
-    }
-    let fresh = known.results.get_mut(labels).is_none_or(|steps| steps.insert(i));
-    if fresh { Ok(()) } else { Err(Fault::GroupingNotUnique.into()) }
 }

@@ -30,9 +30,13 @@ pub(super) fn open_ranking<'q>(
     if aggregate.op == AggregateOp::LimitRatio {
         return ratio(ctx, aggregate, params, steps);
     }
-    let nothing = Box::new(Lazy::new(|| Ok(Vec::new())));
     if !counts_are_valid(&params, steps)? {
-        return Ok(nothing);
+        // Nothing is kept, but what the argument has to say is heard.
+        return Ok(Box::new(Lazy::new(move || {
+            let mut child = open(ctx, &aggregate.child, steps)?;
+            while child.next()?.is_some() {}
+            Ok(Vec::new())
+        })));
     }
     Ok(Box::new(Lazy::new(move || ranked(ctx, aggregate, span, &params, steps))))
 }

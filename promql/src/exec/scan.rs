@@ -5,11 +5,11 @@ use std::sync::{Arc, PoisonError};
 use model::sample::Timestamp;
 use model::storage::{Columns, Order, SelectHints, Series};
 
-use super::{BATCH_SERIES, Batch, Context, Operator, SelectedSeries};
+use super::{BATCH_SERIES, Batch, Context, Operator, SelectedSeries, batch_size};
 use crate::error::Error;
 use crate::histogram;
 use crate::plan::Select;
-use crate::value::Column;
+use crate::value::{Column, Steps};
 
 /// The series of a selector over the closed time span `range`; equal selections are made once.
 pub(super) fn select(
@@ -51,6 +51,7 @@ pub(super) struct Scan<'q, F> {
     series: SelectedSeries,
     totals_only: bool,
     next: usize,
+    batch: usize,
     work: F,
 }
 
@@ -58,8 +59,8 @@ impl<'q, F> Scan<'q, F>
 where
     F: Fn(&dyn Series, &Columns) -> Result<Option<Column>, Error> + Sync + Send,
 {
-    pub(super) fn new(ctx: &'q Context<'q>, select: &Select, series: SelectedSeries, work: F) -> Self {
-        Self { ctx, series, totals_only: select.totals_only, next: 0, work }
+    pub(super) fn new(ctx: &'q Context<'q>, select: &Select, series: SelectedSeries, steps: Steps, work: F) -> Self {
+        Self { ctx, series, totals_only: select.totals_only, next: 0, batch: batch_size(steps), work }
     }
 }
 
@@ -71,7 +72,7 @@ where
         if self.next >= self.series.len() {
             return Ok(None);
         }
-        let end = (self.next + BATCH_SERIES).min(self.series.len());
+        let end = (self.next + self.batch).min(self.series.len());
         let batch: Vec<usize> = (self.next..end).collect();
         self.next = end;
         let (ctx, series, work, totals_only) = (self.ctx, &self.series, &self.work, self.totals_only);

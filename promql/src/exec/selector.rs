@@ -42,7 +42,7 @@ pub(super) fn taking<'q>(
     let lookback = ctx.settings.lookback;
     let range = selector_range(select, steps, lookback, 0);
     let series = scan::select(ctx, select, range, steps.interval, 0)?;
-    Ok(Box::new(Scan::new(ctx, select, series, move |series, columns| {
+    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series, columns| {
         let mut points = Points::absent(steps.count);
         let seen = latest(select, steps, lookback, columns, take, &mut points);
         if seen == 0 {

@@ -59,7 +59,7 @@ pub(super) fn over<'q>(
     call: Call,
     steps: Steps,
 ) -> Result<BoxOperator<'q>, Error> {
-    let inner = inner_steps(ctx.settings, subquery, steps);
+    let inner = ctx.check_steps(inner_steps(ctx.settings, subquery, steps))?;
     let child = open(ctx, &subquery.child, inner)?;
     let bounds = move |i: usize| {
         let end = subquery.reference(steps.at(i));
@@ -78,7 +78,7 @@ pub(super) fn evaluate(
     subquery: &Subquery,
     steps: Steps,
 ) -> Result<Vec<(Labels, bool, Columns)>, Error> {
-    let inner = inner_steps(ctx.settings, subquery, steps);
+    let inner = ctx.check_steps(inner_steps(ctx.settings, subquery, steps))?;
     let mut child = open(ctx, &subquery.child, inner)?;
     let columns = drain(child.as_mut())?;
     Ok(columns

@@ -51,7 +51,7 @@ pub(super) fn open<'q>(
         extension: extension_of(range),
         around: around(ctx, extension_of(range)),
         args: others.map(|a| scalar::evaluate(ctx, a, steps)).collect::<Result<_, _>>()?,
-        first_span: args[0].span,
+        first_span: note_span(&args[0]),
     };
     check_extension(function.name, kind, call.extension)?;
     check_factors(&call, steps)?;
@@ -78,6 +78,11 @@ fn over<'q>(ctx: &'q Context<'q>, range: &'q Node, call: Call, steps: Steps) -> 
         NodeKind::Subquery(subquery) => subquery::over(ctx, subquery, call, steps),
         _ => Err(Fault::Unsupported("function needs a range vector").into()),
     }
+}
+
+/// Where notes about an argument point. Upstream forgets where a subquery stood once it is evaluated: at the start.
+fn note_span(arg: &Node) -> Span {
+    if matches!(arg.kind, NodeKind::Subquery(_)) { Span::default() } else { arg.span }
 }
 
 fn extension_of(node: &Node) -> Extension {
@@ -136,7 +141,7 @@ fn over_series<'q>(
         let end = select.reference(steps.at(i));
         Bounds { start: end.saturating_sub(range.range), end, before, after, time: steps.at(i) }
     };
-    Ok(Box::new(Scan::new(ctx, select, series, move |series: &dyn Series, columns: &Columns| {
+    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series: &dyn Series, columns: &Columns| {
         apply(ctx, &call, &Samples::of(columns), steps, bounds, || (series.labels(), false))
     })))
 }
@@ -155,7 +160,8 @@ pub(super) fn apply(
     }
     let mut points = Points::absent(steps.count);
     let mut flags = Flags::default();
-    let (mut counted, mut widest, mut found) = (0_u64, 0, false);
+    let (mut counted, mut widest) = (0_u64, 0);
+    let (mut floats, mut histograms) = (false, false);
     let mut kernel = kernel(call, samples, &mut flags);
     samples.each(steps.count, bounds, |i, w| {
         counted += w.len() as u64;
@@ -163,11 +169,11 @@ pub(super) fn apply(
         match kernel(i, w) {
             Output::None => {}
             Output::Float(value) => {
-                found = true;
+                floats = true;
                 points.floats[i] = value;
             }
             Output::Histogram(histogram) => {
-                found = true;
+                histograms = true;
                 points.set_histogram(i, Arc::new(histogram));
             }
         }
@@ -176,8 +182,8 @@ pub(super) fn apply(
     ctx.budget.count(counted);
     let _held_while_computed = ctx.budget.charge(widest as u64, 0)?;
     let (labels, dropped) = labels();
-    note(ctx, call, &labels, flags, found);
-    if !found {
+    note(ctx, call, &labels, flags, floats);
+    if !floats && !histograms {
         return Ok(None);
     }
     let (labels, drop_name) = if call.keeps_name { (labels, dropped) } else { ctx.nameless(&labels) };
@@ -263,13 +269,13 @@ fn from_anchor(w: &Window<'_>, extension: Extension) -> Option<(usize, usize)> {
     if extension == Extension::Anchored { extended::anchor(w) } else { Some((0, 0)) }
 }
 
-fn note(ctx: &Context<'_>, call: &Call, labels: &Labels, flags: Flags, found: bool) {
+fn note(ctx: &Context<'_>, call: &Call, labels: &Labels, flags: Flags, floats: bool) {
     let metric = labels.metric_name().unwrap_or_default();
     flag_notes(ctx, metric, flags, call.first_span);
-    if matches!(call.kind, Kind::Rate | Kind::Increase) && found && !metric.is_empty() {
+    if matches!(call.kind, Kind::Rate | Kind::Increase) && floats && !metric.is_empty() {
         note_counter(ctx, labels, metric, call.first_span);
     }
-    if call.kind == Kind::Quantile {
+    if call.kind == Kind::Quantile && floats {
         let outside = |q: &f64| !(0.0..=1.0).contains(q);
         for q in call.args.iter().flat_map(|numbers| match numbers {
             Numbers::Same(q) => vec![*q],
@@ -324,7 +330,7 @@ pub(super) fn smoothed_selector<'q>(
 ) -> Result<BoxOperator<'q>, Error> {
     let lookback = ctx.settings.lookback;
     let series = scan::select(ctx, select, selector_range(select, steps, lookback, lookback), steps.interval, 0)?;
-    Ok(Box::new(Scan::new(ctx, select, series, move |series: &dyn Series, columns: &Columns| {
+    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series: &dyn Series, columns: &Columns| {
         let samples = Samples::of(columns);
         let mut points = Points::absent(steps.count);
         let mut flags = Flags::default();

@@ -78,7 +78,7 @@ pub(crate) fn unclipped(h: &FloatHistogram) -> impl Iterator<Item = Bucket> {
     let mut below: Vec<Bucket> =
         indexed(&h.negative_spans, &h.negative).map(|(index, count)| negative(h, index, count)).collect();
     below.reverse();
-    let zero = (h.zero_count > 0.0).then_some(Bucket {
+    let zero = (h.zero_count != 0.0).then_some(Bucket {
         lower: -h.zero_threshold,
         upper: h.zero_threshold,
         lower_included: true,
@@ -90,10 +90,13 @@ pub(crate) fn unclipped(h: &FloatHistogram) -> impl Iterator<Item = Bucket> {
     below.into_iter().chain(zero).chain(above)
 }
 
-/// All buckets from the lowest on; those that reach into the zero bucket end at its threshold.
+/// All buckets from the lowest on; those that reach into the zero bucket end at its threshold. A zero bucket with less
+/// than nothing in it is left out.
 pub(crate) fn all(h: &FloatHistogram) -> impl DoubleEndedIterator<Item = Bucket> {
     let threshold = h.zero_threshold;
+    let is_zero = |bucket: &Bucket| bucket.lower == -threshold && bucket.upper == threshold;
     let buckets: Vec<Bucket> = unclipped(h)
+        .filter(|bucket| bucket.count > 0.0 || h.uses_custom_buckets() || !is_zero(bucket))
         .map(|mut bucket| {
             if bucket.upper < 0.0 && bucket.upper > -threshold {
                 bucket.upper = -threshold;

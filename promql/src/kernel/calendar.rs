@@ -2,14 +2,19 @@
 
 use crate::function::Calendar;
 
-const DAY: i64 = 86_400;
+const DAY: u64 = 86_400;
+/// Days from the zero of Go's clock, in the year -292277022399, to the epoch: 1970 years and 306 days of 292277022400
+/// years' leap cycles.
+const DAYS_TO_EPOCH: u64 = 292_277_022_400 / 400 * 146_097 + 306 + 719_162;
 
-/// The part of the date that lies `seconds` after the epoch. Any 64-bit time has one: the calendar goes on both ways.
+/// The part of the date that lies `seconds` after the epoch. Any 64-bit time has one: the calendar goes on both ways,
+/// and as in Go begins anew where 64 bits end.
 pub(crate) fn part(part: Calendar, seconds: f64) -> f64 {
     // As Go converts: towards zero, and what does not fit becomes the smallest integer.
     let fits = seconds >= i64::MIN as f64 && seconds < i64::MAX as f64;
     let seconds = if fits { seconds as i64 } else { i64::MIN };
-    let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+    let since_zero = (seconds as u64).wrapping_add(DAYS_TO_EPOCH * DAY);
+    let (days, second) = ((since_zero / DAY) as i64 - DAYS_TO_EPOCH as i64, since_zero % DAY);
     match part {
         Calendar::Hour => (second / 3600) as f64,
         Calendar::Minute => (second / 60 % 60) as f64,
@@ -75,6 +80,8 @@ mod tests {
         assert_eq!(parts(1_136_239_445.0), [2006, 1, 2, 1, 2, 31, 22, 4]);
         assert_eq!(parts(1_456_790_399.0), [2016, 2, 29, 1, 60, 29, 23, 59]);
         assert_eq!(parts(-1.0), [1969, 12, 31, 3, 365, 31, 23, 59]);
+        assert_eq!((part(Calendar::Hour, f64::INFINITY), part(Calendar::Minute, f64::NAN)), (15.0, 30.0));
+        assert_eq!(part(Calendar::DayOfYear, f64::NEG_INFINITY), 339.0);
         for days in [-200_000_i64, -1, 0, 59, 60, 365, 11_016, 200_000] {
             let (year, month, day) = date(days);
             assert_eq!(days_before(year, month) + day - 1, days);

@@ -60,6 +60,31 @@ fn aggregations_hold_groups_and_not_series() {
 }
 
 #[test]
+fn endless_steps_are_refused_before_memory_is_taken() {
+    let (engine, storage) = (Engine::new(Config::default()), storage(1, 10));
+    let options = QueryOptions::default();
+    for query in ["max_over_time(m[290y:1ms])", "count_over_time(vector(1)[100y:1ms])", "m[20y:2ms]"] {
+        let error = engine.instant(&storage, query, Timestamp(i64::MAX / 2), &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Execution, "{query}");
+    }
+    let (start, end) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
+    let error = engine.range(&storage, "time()", start, end, Duration::from_millis(1), &options).unwrap_err();
+    assert!(error.to_string().contains("too many samples"));
+}
+
+#[test]
+fn the_highest_tree_is_evaluated() {
+    let (engine, storage) = (Engine::new(Config::default()), storage(2, 10));
+    let chain = |term: &str, op: &str| vec![term; 390].join(op);
+    for query in [chain("m", " + "), chain("m", " or "), chain("1", " + "), chain("m", " ^ 1 - ")] {
+        let result = engine.instant(&storage, &query, Timestamp(100_000), &QueryOptions::default());
+        assert!(result.is_ok() || result.is_err_and(|e| e.kind() == ErrorKind::BadData));
+    }
+    let nested = format!("{}m{}", "abs(".repeat(140), ")".repeat(140));
+    assert!(engine.instant(&storage, &nested, Timestamp(100_000), &QueryOptions::default()).is_ok());
+}
+
+#[test]
 fn bytes_are_limited_too() {
     let engine = Engine::new(Config { max_bytes: 100_000, ..Config::default() });
     let error = range(&engine, &storage(1_000, 240), "m", &QueryOptions::default()).unwrap_err();

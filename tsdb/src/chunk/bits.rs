@@ -12,6 +12,8 @@ pub(crate) struct BitWriter {
 
 /// The vector grows by this many bytes at a time.
 const GROWTH_BYTES: usize = 32;
+/// The most bytes that one word needs.
+const WORD_BYTES: usize = 8;
 
 impl BitWriter {
     /// Continues after `bytes`, of which every bit is written.
@@ -35,8 +37,8 @@ impl BitWriter {
     #[inline]
     pub(crate) fn write(&mut self, value: u64, count: u32) {
         debug_assert!(count <= 64, "a word has 64 bits");
-        if self.bytes.capacity() - self.bytes.len() < 9 {
-            self.bytes.reserve_exact(GROWTH_BYTES);
+        if self.bytes.capacity() - self.bytes.len() < WORD_BYTES {
+            self.grow();
         }
         if count == 0 {
             return;
@@ -59,6 +61,11 @@ impl BitWriter {
         let whole = left.div_ceil(8) as usize;
         self.bytes.extend_from_slice(&word.to_be_bytes()[..whole]);
         self.free = (whole as u32 * 8 - left) as u8;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.bytes.reserve_exact(GROWTH_BYTES);
     }
 
     /// Appends one bit.

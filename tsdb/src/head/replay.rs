@@ -82,16 +82,44 @@ impl ReplayProgress {
 /// A series by a number of the log.
 #[derive(Debug, Clone, Copy)]
 struct Known {
+    wal_ref: WalRef,
     slot: Slot,
     /// Samples up to it stand in mapped chunks. A number that the series got later may reach further.
     mapped_through: i64,
+}
+
+/// Series by their numbers in the log. A scrape's samples mostly come in the order its series were made, so the one after
+/// the last found is tried before anything is hashed.
+#[derive(Debug, Default)]
+struct KnownSeries {
+    in_order: Vec<Known>,
+    places: HashMap<WalRef, u32, RandomState>,
+    /// Where the next one is expected.
+    expected: usize,
+}
+
+impl KnownSeries {
+    fn insert(&mut self, known: Known) {
+        // There are fewer series than slots.
+        self.places.insert(known.wal_ref, self.in_order.len() as u32);
+        self.in_order.push(known);
+    }
+
+    fn find(&mut self, wal_ref: WalRef) -> Option<Known> {
+        let place = match self.in_order.get(self.expected) {
+            Some(known) if known.wal_ref == wal_ref => self.expected,
+            _ => *self.places.get(&wal_ref)? as usize,
+        };
+        self.expected = place + 1;
+        self.in_order.get(place).copied()
+    }
 }
 
 /// Takes the records of the log into the head.
 pub(crate) struct Replay<'a> {
     head: &'a Head,
     found: FoundChunks,
-    slots: HashMap<WalRef, Known, RandomState>,
+    known: KnownSeries,
     gathered: Gathered,
     full: Vec<Slot>,
     pub(crate) report: ReplayReport,
@@ -106,7 +134,7 @@ impl<'a> Replay<'a> {
         Self {
             head,
             found,
-            slots: HashMap::default(),
+            known: KnownSeries::default(),
             gathered: Gathered::default(),
             full: Vec::new(),
             report,
@@ -175,7 +203,7 @@ impl<'a> Replay<'a> {
     /// Samples are gathered and entered page by page of the slab: a page's series fit a core's cache, and pages can be
     /// worked on at once. Bounded by the head itself: two samples for each of its series.
     fn gathered_max(&self) -> usize {
-        (self.slots.len() * 2).max(GATHERED_MIN)
+        (self.known.in_order.len() * 2).max(GATHERED_MIN)
     }
 
     fn enter_gathered(&mut self) {
@@ -196,7 +224,7 @@ impl<'a> Replay<'a> {
 
 impl RecordSink for Replay<'_> {
     fn series(&mut self, wal_ref: WalRef, labels: Labels) {
-        if self.slots.contains_key(&wal_ref) || labels.is_empty() {
+        if self.known.places.contains_key(&wal_ref) || labels.is_empty() {
             return;
         }
         match self.head.find_or_create(&labels, Some(wal_ref)) {
@@ -207,7 +235,7 @@ impl RecordSink for Replay<'_> {
                 self.report.series += u64::from(created);
                 self.head.note_ref(wal_ref, id);
                 let mapped_through = self.attach(id.slot, wal_ref);
-                self.slots.insert(wal_ref, Known { slot: id.slot, mapped_through });
+                self.known.insert(Known { wal_ref, slot: id.slot, mapped_through });
             }
             Err(error) => {
                 let limit = match error {
@@ -220,7 +248,7 @@ impl RecordSink for Replay<'_> {
     }
 
     fn sample(&mut self, wal_ref: WalRef, time: i64, value: SampleValue) {
-        match self.slots.get(&wal_ref) {
+        match self.known.find(wal_ref) {
             None => self.report.samples_unknown += 1,
             Some(known) if time <= known.mapped_through => self.report.samples_mapped += 1,
             Some(known) => {
@@ -233,7 +261,7 @@ impl RecordSink for Replay<'_> {
     }
 
     fn tombstone(&mut self, tombstone: Tombstone) {
-        if let Some(known) = self.slots.get(&tombstone.series) {
+        if let Some(known) = self.known.find(tombstone.series) {
             let interval = Interval { min_time: tombstone.min_time, max_time: tombstone.max_time };
             self.head.tombstones.write().add(known.slot, interval);
             self.report.tombstones += 1;

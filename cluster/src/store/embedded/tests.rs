@@ -196,3 +196,96 @@ fn a_second_opening_and_garbage_are_refused() {
     let error = Embedded::open(&garbage, HistoryLimits::default()).err().unwrap();
     assert!(error.to_string().contains("g.redb"), "{error}");
 }
+
+/// A disk in memory that can be made to fail, before or after what it was given has reached it.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    bytes: Arc<parking_lot::Mutex<Vec<u8>>>,
+    /// Writes and syncs that still succeed; all of them if absent.
+    left: Arc<parking_lot::Mutex<Option<u32>>>,
+}
+
+impl Disk {
+    fn spend(&self) -> std::io::Result<()> {
+        match &mut *self.left.lock() {
+            None => Ok(()),
+            Some(0) => Err(std::io::ErrorKind::StorageFull.into()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn store(&self) -> Embedded {
+        let disk = self.clone();
+        let source = Box::new(move || redb::Database::builder().create_with_backend(disk.clone()));
+        let path = Path::new("memory");
+        Embedded::over(Table::open_with(path, source, HistoryLimits::default()).unwrap(), path).unwrap()
+    }
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.bytes.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let start = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.bytes.lock()[start..start + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.spend()?;
+        self.bytes.lock().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.spend()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.spend()?;
+        let start = usize::try_from(offset).unwrap();
+        self.bytes.lock()[start..start + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+/// Wherever in a commit the disk fails: the write fails, what was there is still served, and once the disk works again
+/// so does the store, with the failed write either whole or not at all.
+#[tokio::test]
+async fn a_disk_that_fails_at_any_point_and_comes_back() {
+    let (mut lost, mut kept) = (0, 0);
+    for point in 0..60 {
+        let disk = Disk::default();
+        let store = disk.store();
+        put(&store, "a", 1).await;
+        *disk.left.lock() = Some(point);
+        let key = Key::new(pods(), "d", "b");
+        let write = Write { key: key.clone(), expect: Expect::Absent, value: Some(object("b", 2)) };
+        let failed = store.commit(write.clone()).await.is_err();
+        assert_eq!(values(&store, None).await.unwrap()["a"], 1, "reads go on");
+        if failed {
+            assert!(
+                matches!(store.commit(write).await, Err(StoreError::Io { .. } | StoreError::Conflict { .. })),
+                "still broken"
+            );
+        }
+        *disk.left.lock() = None;
+        let revision = put(&store, "c", 3).await;
+        let now = values(&store, None).await.unwrap();
+        match now.get("b") {
+            Some(_) => kept += 1,
+            None => lost += 1,
+        }
+        assert_eq!(revision, if now.contains_key("b") { 3 } else { 2 }, "failing at {point}");
+        assert!(failed || now.contains_key("b"), "an acknowledged write is there");
+        store.close().await;
+        let again = disk.store();
+        assert_eq!((values(&again, None).await.unwrap(), again.revision()), (now, revision), "failing at {point}");
+    }
+    assert!(lost > 0 && kept > 0, "the points cover both outcomes: {lost} {kept}");
+}
