@@ -8,10 +8,8 @@ use exposition::parse::{Entry, Format, Parser, validate};
 
 /// The page of upstream's own parser benches if it is at hand, else one of the same make.
 fn page() -> String {
-    let folder = std::env::var_os("CRESSET_CONFORMANCE_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("CRESSET_CONFORMANCE_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
     std::fs::read_to_string(folder.join("exposition/alltypes.237mfs.prom.txt")).unwrap_or_else(|_| {
         let cpus = (0..8).flat_map(|cpu| {
             ["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"]

@@ -1,3 +1,5 @@
+//! Decoding bodies against bytes written by hand.
+
 use super::*;
 
 /// Bytes of a length-delimited field.

@@ -1,3 +1,5 @@
+//! The embedded store: order, durability, history, failing disks.
+
 use std::collections::BTreeMap;
 
 use serde_json::json;
