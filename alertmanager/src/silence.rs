@@ -348,7 +348,7 @@ mod tests {
         assert!(silences.silenced_by(&labels, 200).is_empty());
         drop(silences);
         let silences = Silences::open(&path, 1000).unwrap();
-        assert_eq!(silences.silenced_by(&labels, 150), [id.clone()]);
+        assert_eq!(silences.silenced_by(&labels, 150), std::slice::from_ref(&id));
         silences.expire(&id, 160).unwrap();
         assert!(silences.silenced_by(&labels, 170).is_empty());
         silences.collect_garbage(2000);
