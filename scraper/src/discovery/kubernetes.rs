@@ -1,7 +1,7 @@
 //! Kubernetes discovery: targets from the nodes, pods, services and endpoints of a cluster API.
 //!
 //! One task per configured mechanism: a watch for each kind of object the role needs keeps a store in step
-//! ([`watch`]), and each change gives anew the groups that depend on it ([`labels`]). The built-in cluster API and real
+//! (`watch`), and each change gives anew the groups that depend on it (`labels`). The built-in cluster API and real
 //! clusters are the same to it.
 
 mod access;
