@@ -8,7 +8,7 @@
 //!       -> (scraper) series cache hit: done; miss: parse::series::labels_of -> model::Labels
 //! ```
 //!
-//! and back: [`family::MetricFamily`] or [`registry::Registry`] -> [`print`] -> a page.
+//! and back: [`family::MetricFamily`] or [`registry::Registry`] -> [`mod@print`] -> a page.
 
 pub mod family;
 pub mod parse;

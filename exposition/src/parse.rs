@@ -182,3 +182,43 @@ impl<'a> Parser<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Real pages of upstream's own benches, where they are at hand.
+    #[test]
+    fn real_pages_parse_whole() {
+        let folder = std::env::var_os("CRESSET_CONFORMANCE_DIR").map_or_else(
+            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
+            std::path::PathBuf::from,
+        );
+        if !folder.is_dir() {
+            assert!(std::env::var_os("CI").is_none(), "{} must be there in CI", folder.display());
+            return;
+        }
+        for (file, format) in [
+            ("alltypes.237mfs.prom.txt", Format::Text),
+            ("alltypes.237mfs.nometa.prom.txt", Format::Text),
+            ("alltypes.5mfs.om.txt", Format::OpenMetrics),
+            ("1histogram.om.txt", Format::OpenMetrics),
+        ] {
+            let bytes = std::fs::read(folder.join("exposition").join(file)).unwrap();
+            let mut text = validate(&bytes).unwrap().to_owned();
+            // Pieces of pages lack their end.
+            if format == Format::OpenMetrics && !text.contains("# EOF") {
+                text.push_str("# EOF\n");
+            }
+            let mut parser = Parser::new(format, &text);
+            let mut samples = 0;
+            while let Some(entry) = parser.advance("").unwrap_or_else(|e| panic!("{file}: {e}")) {
+                if let Entry::Sample(line) = entry {
+                    series::labels_of(line.series).unwrap_or_else(|e| panic!("{file}: {e}"));
+                    samples += 1;
+                }
+            }
+            assert!(samples > 10, "{file} has {samples} samples");
+        }
+    }
+}

@@ -84,7 +84,7 @@ pub fn parse(file: &Path, text: &str) -> Result<RuleFile, Vec<RuleFileError>> {
     if text.trim().is_empty() {
         return Ok(RuleFile::default());
     }
-    let parsed: RuleFile = serde_saphyr::from_str(text).map_err(|error| {
+    let parsed: RuleFile = first_document(text).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
         vec![fault(line, column, first_line(&error.to_string()))]
     })?;
@@ -110,6 +110,17 @@ pub fn parse(file: &Path, text: &str) -> Result<RuleFile, Vec<RuleFileError>> {
         }
     }
     if faults.is_empty() { Ok(parsed) } else { Err(faults) }
+}
+
+/// Of several YAML documents only the first counts, as upstream has it.
+fn first_document(text: &str) -> Result<RuleFile, serde_saphyr::Error> {
+    serde_saphyr::from_str(text).or_else(|error| {
+        let several = text.lines().skip(1).any(|line| line.trim_end() == "---");
+        match several.then(|| serde_saphyr::from_multiple::<RuleFile>(text)) {
+            Some(Ok(documents)) => documents.into_iter().next().ok_or(error),
+            _ => Err(error),
+        }
+    })
 }
 
 /// The library's messages go on with an excerpt of the file.

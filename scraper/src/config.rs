@@ -530,6 +530,7 @@ impl ScrapeConfig {
             }
         }
         for config in &self.http_sd_configs {
+            config.http_client().validate().map_err(|e| format!("http_sd_configs: {e}"))?;
             let url =
                 url::Url::parse(&config.url).map_err(|e| format!("http_sd_configs: url {:?}: {e}", config.url))?;
             if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -561,6 +562,14 @@ impl ScrapeConfig {
 
 impl KubernetesSdConfig {
     fn validate(&self) -> Result<(), String> {
+        self.http_client().validate().map_err(|e| format!("kubernetes_sd_configs: {e}"))?;
+        if self.namespaces.own_namespace {
+            for (key, value) in [("kubeconfig_file", &self.kubeconfig_file), ("api_server", &self.api_server)] {
+                if !value.is_empty() {
+                    return Err(format!("cannot use '{key}' and 'namespaces.own_namespace' simultaneously"));
+                }
+            }
+        }
         if !self.kubeconfig_file.is_empty() && !self.api_server.is_empty() {
             return Err("cannot use 'kubeconfig_file' and 'api_server' simultaneously".into());
         }
@@ -570,7 +579,7 @@ impl KubernetesSdConfig {
         for (i, selector) in self.selectors.iter().enumerate() {
             let allowed = match self.role {
                 Role::Endpoints => matches!(selector.role, Role::Pod | Role::Service | Role::Endpoints),
-                Role::Pod if self.attach_metadata.node => matches!(selector.role, Role::Pod | Role::Node),
+                Role::Pod => matches!(selector.role, Role::Pod | Role::Node),
                 role => selector.role == role,
             };
             if !allowed {

@@ -145,6 +145,12 @@ pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError>
     if written.storage.tsdb.retention.as_ref().is_some_and(|r| r.size.is_some()) {
         fault("storage.tsdb.retention.size is not supported by this version; use time".into());
     }
+    for pattern in written.rule_files.iter().filter(|pattern| !is_valid_pattern(pattern)) {
+        fault(format!("invalid rule file path {pattern:?}: '*' may only stand in the last element"));
+    }
+    for pattern in written.scrape_config_files.iter().filter(|pattern| !is_valid_pattern(pattern)) {
+        fault(format!("invalid scrape config file path {pattern:?}: '*' may only stand in the last element"));
+    }
     written.alerting.resolve_paths(directory);
     if let Err(error) = written.alerting.validate() {
         fault(error.to_string());
@@ -245,6 +251,10 @@ fn read(path: &Path) -> Result<String, String> {
         return Err(format!("larger than {FILE_BYTES_MAX} bytes"));
     }
     std::fs::read_to_string(path).map_err(|e| e.to_string())
+}
+
+fn is_valid_pattern(pattern: &str) -> bool {
+    pattern.rsplit_once('/').is_none_or(|(folder, _)| !folder.contains('*'))
 }
 
 /// Files that a pattern names: `*` in the last element stands for any text. A file without one need not exist yet: that
