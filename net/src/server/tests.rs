@@ -1,3 +1,5 @@
+//! The server over real sockets: limits, draining, TLS.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
