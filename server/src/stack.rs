@@ -109,8 +109,7 @@ async fn bind(address: &str, flag: &str) -> Result<Server> {
     Server::bind(ListenConfig::new(address)).await.with_context(|| format!("use {flag} to listen elsewhere"))
 }
 
-/// Puts the embedded configuration and example rules into the data directory. The configuration is written at each
-/// start; rules only if the folder is not there, since people change them.
+/// Puts the embedded configuration and example rules into the data directory, unless they are there: people change them.
 fn write_defaults(data: &Path) -> Result<PathBuf> {
     let rules = data.join("rules");
     if !rules.exists() {
@@ -118,7 +117,9 @@ fn write_defaults(data: &Path) -> Result<PathBuf> {
         write(&rules.join("example.yml"), include_str!("default/rules.yml"))?;
     }
     let config = data.join("prometheus.yml");
-    write(&config, include_str!("default/prometheus.yml"))?;
+    if !config.exists() {
+        write(&config, include_str!("default/prometheus.yml"))?;
+    }
     Ok(config)
 }
 

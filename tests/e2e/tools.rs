@@ -122,7 +122,7 @@ fn debians_tools_talk_to_it() {
     let config = format!(
         "scrape_configs:\n- job_name: node\n  scrape_interval: 1s\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
     );
-    let server = server(&config, &[]);
+    let server = server(&config, &["--web.enable-remote-write-receiver"]);
     eventually("its metrics", || query(&server.address, "node_memory_MemTotal_bytes").filter(|v| v.len() == 1));
     let url = format!("http://{}", server.address);
     let (success, text) = output(Command::new("promtool").args(["query", "instant", &url, "up"]));
@@ -132,12 +132,16 @@ fn debians_tools_talk_to_it() {
     let (success, text) = output(Command::new(BINARY).args(["tool", "query", "instant", &url, "up"]));
     assert!(success && text.contains("=> 1 @["), "{text}");
 
-    // Debian's Prometheus on the same target has the same series of the exporter.
+    // Debian's Prometheus on the same target has the same series of the exporter, and writes them to us, too.
     if !has("prometheus") {
         return;
     }
     let other = format!("127.0.0.1:{}", free_port());
-    std::fs::write(folder.path().join("prometheus.yml"), &config).unwrap();
+    let remote = format!(
+        "global: {{external_labels: {{via: prometheus}}}}\nremote_write: [{{url: 'http://{}/api/v1/write'}}]\n{config}",
+        server.address
+    );
+    std::fs::write(folder.path().join("prometheus.yml"), remote).unwrap();
     let mut prometheus = Command::new("prometheus");
     prometheus.current_dir(folder.path()).args([
         "--config.file=prometheus.yml",
@@ -149,6 +153,16 @@ fn debians_tools_talk_to_it() {
     eventually("the same metric names", || {
         let (ours, theirs) = (api(&server.address, path)?, api(&other, path)?);
         (ours == theirs && ours.as_array()?.len() > 100).then_some(())
+    });
+    // Both look back ten seconds; scrapes are at other moments of the second.
+    let rate = "sum(rate(node_cpu_seconds_total{via=\"\"}[10s]))";
+    eventually("the same rates", || {
+        let (ours, theirs) = (query(&server.address, rate)?, query(&other, rate)?);
+        let (ours, theirs) = (*ours.first()?, *theirs.first()?);
+        (ours > 0.0 && (ours - theirs).abs() / theirs < 0.1).then_some(())
+    });
+    eventually("what Prometheus wrote to us", || {
+        query(&server.address, "up{job=\"node\", via=\"prometheus\"}").filter(|v| *v == [1.0])
     });
 }
 
