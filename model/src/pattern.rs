@@ -268,6 +268,9 @@ impl PartialEq for Pattern {
 
 fn shape_of(hir: &Hir) -> Shape {
     let hir = unwrap_groups(hir);
+    if let Some(inner) = without_anchors(hir) {
+        return shape_of(&inner);
+    }
     if is_any_star(hir) {
         return Shape::Anything;
     }
@@ -295,6 +298,19 @@ fn shape_of(hir: &Hir) -> Shape {
         }
         _ => Shape::Automaton(prefix.into()),
     }
+}
+
+/// What is left of `^...$`, whose ends say nothing that is not so anyway.
+fn without_anchors(hir: &Hir) -> Option<Hir> {
+    let HirKind::Concat(parts) = hir.kind() else {
+        return None;
+    };
+    let is_look = |part: &Hir, look| matches!(part.kind(), HirKind::Look(l) if *l == look);
+    let start = parts.iter().take_while(|part| is_look(part, Look::Start)).count();
+    let inner = parts.get(start..)?;
+    let end = inner.iter().rev().take_while(|part| is_look(part, Look::End)).count();
+    let inner = inner.get(..inner.len() - end)?;
+    (inner.len() < parts.len()).then(|| Hir::concat(inner.to_vec()))
 }
 
 fn unwrap_groups(hir: &Hir) -> &Hir {

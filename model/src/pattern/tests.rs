@@ -29,6 +29,12 @@ fn shapes_are_found() {
     assert_eq!(literals("a.*"), None);
     assert_eq!(literals("(?i:ab)").as_deref(), Some("AB,Ab,aB,ab"));
     assert_eq!(literals("\\Qa.b\\E\\.c").as_deref(), Some("a.b.c"));
+    assert_eq!(literals("^(?:a|bc)$").as_deref(), Some("a,bc"));
+    assert_eq!(literals("(^ab$)").as_deref(), Some("ab"));
+    assert_eq!(literals("^$").as_deref(), Some(""));
+    assert_eq!(literals("a^b"), None);
+    assert_eq!(literals("(?m)^ab$"), None);
+    assert_eq!(Pattern::new("^abc.*$").unwrap().prefix(), "abc");
     assert!(Pattern::new(".*").unwrap().matches_anything());
     assert!(Pattern::new("(.*)").unwrap().matches_anything());
     assert!(!Pattern::new("(?-s:.*)").unwrap().matches_anything());
