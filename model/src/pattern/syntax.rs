@@ -20,7 +20,8 @@ use super::PatternError;
 
 /// The deepest nesting of groups and operators, as in Go.
 const HEIGHT_MAX: u32 = 1000;
-/// What a parsed expression may cost: one for each range of its classes and [`PIECE_COST`] for each of its pieces.
+/// What a parsed expression may cost: one for each range of its classes (more where their other cases are looked up),
+/// [`PIECE_COST`] for each of its pieces, and one for each piece that a group hands to the group around it.
 const COST_MAX: usize = 4 * 1024 * 1024;
 /// What a piece costs beyond its ranges.
 const PIECE_COST: usize = 8;
@@ -140,7 +141,10 @@ impl Parser<'_> {
         self.cursor.bump();
         let inner = std::mem::replace(&mut self.frame, outer);
         self.flags = inner.flags_outside();
-        self.push(inner.into_piece())
+        let piece = inner.into_piece();
+        // What is joined with the outer group's pieces is moved once per level.
+        self.cursor.spend(piece.width())?;
+        self.push(piece)
     }
 
     fn repeat(&mut self, operator_before: Option<usize>) -> Result<(), PatternError> {

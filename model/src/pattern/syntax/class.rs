@@ -30,6 +30,9 @@ const DIGIT: &[(u8, u8)] = &[(b'0', b'9')];
 /// Perl's white space, which lacks POSIX's vertical tab.
 const SPACE: &[(u8, u8)] = &[(b'\t', b'\n'), (0x0C, b'\r'), (b' ', b' ')];
 
+/// What the other cases of a range cost, as looking them up takes its time.
+const FOLD_COST: usize = 16;
+
 /// Reads a class in brackets, at the opening one.
 pub(super) fn bracketed(cursor: &mut Cursor<'_>, fold: bool) -> Result<ClassUnicode, PatternError> {
     let start = cursor.offset();
@@ -49,14 +52,7 @@ pub(super) fn bracketed(cursor: &mut Cursor<'_>, fold: bool) -> Result<ClassUnic
         cursor.spend(found.len())?;
         ranges.extend(found);
     }
-    let mut class = ClassUnicode::new(ranges);
-    if fold {
-        class = folded(class)?;
-    }
-    if negated {
-        class.negate();
-    }
-    Ok(class)
+    finished(cursor, ClassUnicode::new(ranges), fold, negated).map(ClassUnicode::new)
 }
 
 /// Reads `\d` and its like, or `\pN` and its like; `None`, with nothing read, if the cursor is at something else.
@@ -75,12 +71,18 @@ pub(super) fn escaped(cursor: &mut Cursor<'_>, fold: bool) -> Result<Option<Rang
         _ => return Ok(None),
     };
     cursor.skip(2);
-    finished(byte_class(bytes), fold, letter.is_ascii_uppercase()).map(Some)
+    finished(cursor, byte_class(bytes), fold, letter.is_ascii_uppercase()).map(Some)
 }
 
 /// The class with the other cases of its characters, if wanted, and then all but these, if wanted.
-pub(super) fn finished(mut class: ClassUnicode, fold: bool, negated: bool) -> Result<Ranges, PatternError> {
+pub(super) fn finished(
+    cursor: &mut Cursor<'_>,
+    mut class: ClassUnicode,
+    fold: bool,
+    negated: bool,
+) -> Result<Ranges, PatternError> {
     if fold {
+        cursor.spend(FOLD_COST * (1 + class.ranges().len()))?;
         class = folded(class)?;
     }
     if negated {
@@ -116,7 +118,7 @@ fn posix(cursor: &mut Cursor<'_>, fold: bool) -> Result<Option<Ranges>, PatternE
         None => (false, name),
     };
     match POSIX.iter().find(|(known, _)| *known == name) {
-        Some((_, bytes)) => finished(byte_class(bytes), fold, negated).map(Some),
+        Some((_, bytes)) => finished(cursor, byte_class(bytes), fold, negated).map(Some),
         None => Err(cursor.refuse("invalid character class range", start)),
     }
 }

@@ -37,11 +37,13 @@ pub(super) struct Piece {
     height: u32,
     /// The largest product of nested counts, at least 1.
     copies: u32,
+    /// How many pieces it is joined from, those of its own pieces included.
+    width: usize,
 }
 
 impl Piece {
     pub(super) fn literal(text: &str) -> Self {
-        Self { hir: Hir::literal(text.as_bytes()), kind: Kind::Literal, height: 1, copies: 1 }
+        Self { hir: Hir::literal(text.as_bytes()), kind: Kind::Literal, height: 1, copies: 1, width: 1 }
     }
 
     /// A character that also matches in its other cases.
@@ -50,7 +52,7 @@ impl Piece {
     }
 
     pub(super) fn leaf(hir: Hir) -> Self {
-        Self { hir, kind: Kind::Other, height: 1, copies: 1 }
+        Self { hir, kind: Kind::Other, height: 1, copies: 1, width: 1 }
     }
 
     pub(super) fn concat(pieces: Vec<Self>) -> Self {
@@ -75,14 +77,15 @@ impl Piece {
         };
         let inner = pieces.iter().map(|p| p.height - u32::from(p.kind == kind)).max().unwrap_or(0);
         let copies = pieces.iter().map(|p| p.copies).max().unwrap_or(1);
+        let width = pieces.iter().map(|p| p.width).sum::<usize>().max(1);
         let hir = join(pieces.into_iter().map(|p| p.hir).collect());
-        Self { hir, kind, height: inner + 1, copies }
+        Self { hir, kind, height: inner + 1, copies, width }
     }
 
     pub(super) fn captured(self, index: usize) -> Self {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let hir = Hir::capture(Capture { index, name: None, sub: Box::new(self.hir) });
-        Self { hir, kind: Kind::Other, height: self.height + 1, copies: self.copies }
+        Self { hir, kind: Kind::Other, height: self.height + 1, copies: self.copies, width: 1 }
     }
 
     /// The piece repeated, or `None` if that makes too many copies.
@@ -96,11 +99,15 @@ impl Piece {
             return None;
         }
         let repetition = Repetition { min: counts.min, max: counts.max, greedy, sub: Box::new(self.hir) };
-        Some(Self { hir: Hir::repetition(repetition), kind: Kind::Other, height: self.height + 1, copies })
+        Some(Self { hir: Hir::repetition(repetition), kind: Kind::Other, height: self.height + 1, copies, width: 1 })
     }
 
     pub(super) fn height(&self) -> u32 {
         self.height
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 
     pub(super) fn into_hir(self) -> Hir {

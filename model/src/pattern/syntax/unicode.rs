@@ -33,7 +33,7 @@ pub(super) fn property(cursor: &mut Cursor<'_>, fold: bool) -> Result<Vec<ClassU
         None => name,
     };
     let class = named(name).ok_or_else(|| cursor.refuse(FAULT, start))?;
-    class::finished(class, fold, negated)
+    class::finished(cursor, class, fold, negated)
 }
 
 /// The characters of a category or script, by its name in Go: case, `_`, `-` and spaces do not matter.
