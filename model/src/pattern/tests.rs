@@ -247,6 +247,7 @@ fn limits_hold() {
     assert!(too_large(&"\\pL".repeat(10_000)));
     assert!(too_large("(?:\\pL\\PN){1000}"));
     assert!(too_large(&format!("(?i)[{}]", "\\pL".repeat(5_000))));
+    assert!(too_large(&format!("(?i){}", "[\\x{0}-\\x{10FFFF}]".repeat(40_000))));
     assert!(too_large(&format!("{}a{}", "(?:b|".repeat(100_000), ")".repeat(100_000))));
 }
 

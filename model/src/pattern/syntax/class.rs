@@ -32,6 +32,8 @@ const SPACE: &[(u8, u8)] = &[(b'\t', b'\n'), (0x0C, b'\r'), (b' ', b' ')];
 
 /// What the other cases of a range cost, as looking them up takes its time.
 const FOLD_COST: usize = 16;
+/// So many characters of a range cost one more.
+const FOLD_FREE: usize = 16;
 
 /// Reads a class in brackets, at the opening one.
 pub(super) fn bracketed(cursor: &mut Cursor<'_>, fold: bool) -> Result<ClassUnicode, PatternError> {
@@ -82,7 +84,8 @@ pub(super) fn finished(
     negated: bool,
 ) -> Result<Ranges, PatternError> {
     if fold {
-        cursor.spend(FOLD_COST * (1 + class.ranges().len()))?;
+        let wide: usize = class.ranges().iter().map(|range| range.len() / FOLD_FREE).sum();
+        cursor.spend(wide + FOLD_COST * (1 + class.ranges().len()))?;
         class = folded(class)?;
     }
     if negated {
