@@ -6,11 +6,11 @@
 
 mod syntax;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 /// The most literals a pattern is expanded to; beyond it the automaton is used.
 pub const LITERALS_MAX: usize = 10_000;
@@ -18,6 +18,8 @@ pub const LITERALS_MAX: usize = 10_000;
 pub const AUTOMATON_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The longest expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 1024 * 1024;
+/// The longest expression whose automaton may wait until it is asked for: if its shape is known, it cannot be too large.
+const LAZY_BYTES_MAX: usize = 32 * 1024;
 
 /// The text is not a regular expression in Go's syntax.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +55,8 @@ enum Shape {
 pub struct Pattern {
     expression: Arc<str>,
     shape: Shape,
-    automaton: Arc<Regex>,
+    /// Built at once if the shape needs it or it may be too large, else when groups are first asked for.
+    automaton: Arc<OnceLock<Option<Regex>>>,
     group_names: Arc<[Option<Box<str>>]>,
 }
 
@@ -63,20 +66,13 @@ impl Pattern {
     /// # Errors
     /// If it is not valid in Go's syntax, too long, or too large when compiled.
     pub fn new(expression: &str) -> Result<Self, PatternError> {
-        if expression.len() > EXPRESSION_BYTES_MAX {
-            return Err(PatternError { reason: "expression too large".into(), offset: EXPRESSION_BYTES_MAX });
-        }
-        let parsed = syntax::parse(expression)?;
+        let parsed = parse(expression, syntax::Dot::Anything)?;
         let shape = shape_of(&parsed.hir);
-        let anchored = Hir::concat(vec![
-            Hir::look(regex_syntax::hir::Look::Start),
-            parsed.hir,
-            Hir::look(regex_syntax::hir::Look::End),
-        ]);
-        let automaton = Regex::builder()
-            .configure(Regex::config().utf8_empty(true).nfa_size_limit(Some(AUTOMATON_BYTES_MAX)))
-            .build_from_hir(&anchored)
-            .map_err(|e| PatternError { reason: format!("expression too large: {e}"), offset: 0 })?;
+        let automaton = OnceLock::new();
+        if matches!(shape, Shape::Automaton(_)) || expression.len() > LAZY_BYTES_MAX {
+            let built = compile(&anchored(parsed.hir))?;
+            automaton.get_or_init(|| Some(built));
+        }
         Ok(Self {
             expression: expression.into(),
             shape,
@@ -99,7 +95,9 @@ impl Pattern {
             Shape::Prefix(prefix) => text.starts_with(&**prefix),
             Shape::Suffix(suffix) => text.ends_with(&**suffix),
             Shape::Contains(infix) => memchr::memmem::find(text.as_bytes(), infix.as_bytes()).is_some(),
-            Shape::Automaton(prefix) => text.starts_with(&**prefix) && self.automaton.is_match(text),
+            Shape::Automaton(prefix) => {
+                text.starts_with(&**prefix) && self.automaton().is_some_and(|automaton| automaton.is_match(text))
+            }
         }
     }
 
@@ -126,12 +124,10 @@ impl Pattern {
 
     /// The groups of a match of the whole of `text`: index 0 is the match itself, a group that took no part is `None`.
     pub fn captures<'t>(&self, text: &'t str) -> Option<Vec<Option<&'t str>>> {
-        let mut captures: Captures = self.automaton.create_captures();
-        self.automaton.captures(text, &mut captures);
-        if !captures.is_match() {
-            return None;
-        }
-        Some((0..captures.group_len()).map(|i| captures.get_group(i).and_then(|s| text.get(s.range()))).collect())
+        let automaton = self.automaton()?;
+        let mut captures: Captures = automaton.create_captures();
+        automaton.captures(text, &mut captures);
+        captures.is_match().then(|| groups_of(&captures, text, self.group_names.len()))
     }
 
     /// Replaces `$1`, `${1}`, `$name`, `${name}` and `$$` in `template` by the groups of a match of the whole of `text`;
@@ -142,9 +138,16 @@ impl Pattern {
         expand_into(&mut out, template, &groups, &self.group_names);
         Some(out)
     }
+
+    /// The automaton; it is there, because [`Pattern::new`] has built it or knows that it can be built.
+    fn automaton(&self) -> Option<&Regex> {
+        let build = || compile(&anchored(parse(&self.expression, syntax::Dot::Anything).ok()?.hir)).ok();
+        self.automaton.get_or_init(build).as_ref()
+    }
 }
 
-/// A compiled expression that is looked for anywhere in a text, as templates' `match` and `reReplaceAll` do.
+/// A compiled expression that is looked for anywhere in a text, as templates' `match` and `reReplaceAll` do; `.` does not
+/// match newlines.
 #[derive(Debug, Clone)]
 pub struct Search {
     automaton: Regex,
@@ -157,11 +160,8 @@ impl Search {
     /// # Errors
     /// As [`Pattern::new`].
     pub fn new(expression: &str) -> Result<Self, PatternError> {
-        let parsed = syntax::parse(expression)?;
-        let automaton = Regex::builder()
-            .configure(Regex::config().utf8_empty(true).nfa_size_limit(Some(AUTOMATON_BYTES_MAX)))
-            .build_from_hir(&parsed.hir)
-            .map_err(|e| PatternError { reason: format!("expression too large: {e}"), offset: 0 })?;
+        let parsed = parse(expression, syntax::Dot::NotNewline)?;
+        let automaton = compile(&parsed.hir)?;
         Ok(Self { automaton, group_names: parsed.group_names })
     }
 
@@ -176,8 +176,7 @@ impl Search {
         let mut end = 0;
         for captures in self.automaton.captures_iter(text) {
             let Some(whole) = captures.get_match() else { continue };
-            let groups: Vec<Option<&str>> =
-                (0..captures.group_len()).map(|i| captures.get_group(i).and_then(|s| text.get(s.range()))).collect();
+            let groups = groups_of(&captures, text, self.group_names.len());
             out.push_str(text.get(end..whole.start()).unwrap_or(""));
             expand_into(&mut out, template, &groups, &self.group_names);
             end = whole.end();
@@ -185,6 +184,29 @@ impl Search {
         out.push_str(text.get(end..).unwrap_or(""));
         out
     }
+}
+
+fn parse(expression: &str, dot: syntax::Dot) -> Result<syntax::Parsed, PatternError> {
+    if expression.len() > EXPRESSION_BYTES_MAX {
+        return Err(PatternError { reason: "expression too large".into(), offset: EXPRESSION_BYTES_MAX });
+    }
+    syntax::parse(expression, dot)
+}
+
+fn anchored(hir: Hir) -> Hir {
+    Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)])
+}
+
+fn compile(hir: &Hir) -> Result<Regex, PatternError> {
+    Regex::builder()
+        .configure(Regex::config().utf8_empty(true).nfa_size_limit(Some(AUTOMATON_BYTES_MAX)))
+        .build_from_hir(hir)
+        .map_err(|e| PatternError { reason: format!("expression too large: {e}"), offset: 0 })
+}
+
+/// All `count` groups of a match; the automaton does not know those that `{0}` has removed.
+fn groups_of<'t>(captures: &Captures, text: &'t str, count: usize) -> Vec<Option<&'t str>> {
+    (0..count).map(|i| captures.get_group(i).and_then(|span| text.get(span.range()))).collect()
 }
 
 /// Appends `template` with its `$references` replaced.
@@ -199,8 +221,7 @@ fn expand_into(out: &mut String, template: &str, groups: &[Option<&str>], names:
         }
         match group_reference(after) {
             Some((name, tail)) => {
-                let index = name.parse().ok().or_else(|| names.iter().position(|n| n.as_deref() == Some(name)));
-                out.push_str(index.and_then(|i: usize| groups.get(i).copied().flatten()).unwrap_or(""));
+                out.push_str(group_by(name, groups, names).unwrap_or(""));
                 rest = tail;
             }
             None => {
@@ -210,6 +231,16 @@ fn expand_into(out: &mut String, template: &str, groups: &[Option<&str>], names:
         }
     }
     out.push_str(rest);
+}
+
+/// The group of this number or, of those with this name, the first that took part.
+fn group_by<'t>(name: &str, groups: &[Option<&'t str>], names: &[Option<Box<str>>]) -> Option<&'t str> {
+    let leading_zero = name.len() > 1 && name.starts_with('0');
+    if let Some(index) = name.parse::<usize>().ok().filter(|_| !leading_zero) {
+        return groups.get(index).copied().flatten();
+    }
+    let mut named = names.iter().zip(groups).filter(|(known, _)| known.as_deref() == Some(name));
+    named.find_map(|(_, group)| *group)
 }
 
 /// The name after a `$` and what follows it, or `None` if it is no reference and stays as written.
@@ -237,6 +268,9 @@ impl PartialEq for Pattern {
 
 fn shape_of(hir: &Hir) -> Shape {
     let hir = unwrap_groups(hir);
+    if let Some(inner) = without_anchors(hir) {
+        return shape_of(&inner);
+    }
     if is_any_star(hir) {
         return Shape::Anything;
     }
@@ -264,6 +298,19 @@ fn shape_of(hir: &Hir) -> Shape {
         }
         _ => Shape::Automaton(prefix.into()),
     }
+}
+
+/// What is left of `^...$`, whose ends say nothing that is not so anyway.
+fn without_anchors(hir: &Hir) -> Option<Hir> {
+    let HirKind::Concat(parts) = hir.kind() else {
+        return None;
+    };
+    let is_look = |part: &Hir, look| matches!(part.kind(), HirKind::Look(l) if *l == look);
+    let start = parts.iter().take_while(|part| is_look(part, Look::Start)).count();
+    let inner = parts.get(start..)?;
+    let end = inner.iter().rev().take_while(|part| is_look(part, Look::End)).count();
+    let inner = inner.get(..inner.len() - end)?;
+    (inner.len() < parts.len()).then(|| Hir::concat(inner.to_vec()))
 }
 
 fn unwrap_groups(hir: &Hir) -> &Hir {
