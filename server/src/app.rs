@@ -327,6 +327,14 @@ impl Reloader {
     async fn run(&self, loaded: Config) -> Result<()> {
         let notifier = Arc::new(notifier_of(&loaded, &self.rule_metrics).await?);
         self.api.scraper.apply(loaded.jobs).await?;
+        for (key, file) in [
+            ("query_log_file", &loaded.global.query_log_file),
+            ("scrape_failure_log_file", &loaded.global.scrape_failure_log_file),
+        ] {
+            if !file.is_empty() {
+                tracing::warn!(key, file, "this version writes no such log: the key has no effect");
+            }
+        }
         let external = loaded.global.external_labels.clone();
         let mut alertmanagers: Vec<String> = notifier.urls().into_iter().map(String::from).collect();
         if self.notifier.local.is_some() {
