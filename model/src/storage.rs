@@ -146,6 +146,22 @@ pub trait Appender: Send {
     /// [`AppendError::UnknownSeries`] if the series is gone; else as [`Appender::append`].
     fn append_ref(&mut self, series: SeriesRef, timestamp: Timestamp, value: NewValue<'_>) -> Result<(), AppendError>;
 
+    /// As [`Appender::append_ref`], of a sample whose counting began at `start` (OpenMetrics' created time). A storage
+    /// that keeps no start timestamps drops it.
+    ///
+    /// # Errors
+    /// As [`Appender::append_ref`].
+    fn append_started(
+        &mut self,
+        series: SeriesRef,
+        start: Timestamp,
+        timestamp: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<(), AppendError> {
+        let _dropped = start;
+        self.append_ref(series, timestamp, value)
+    }
+
     /// Attaches an exemplar to a series of this batch.
     ///
     /// # Errors
@@ -175,6 +191,21 @@ pub trait Queryable: Send + Sync {
     /// # Errors
     /// If storage is not ready.
     fn querier(&self, min_time: Timestamp, max_time: Timestamp) -> Result<Box<dyn Querier>, StorageError>;
+}
+
+/// Where exemplars are read from.
+pub trait ExemplarQueryable: Send + Sync {
+    /// The exemplars with a timestamp in `[min_time, max_time]` of the series that one of `selectors` accepts, ordered by
+    /// labels, each series' by time. A series that several selectors accept comes once.
+    ///
+    /// # Errors
+    /// If storage is not ready.
+    fn exemplars(
+        &self,
+        min_time: Timestamp,
+        max_time: Timestamp,
+        selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StorageError>;
 }
 
 /// Whether series come ordered by their labels.
@@ -258,7 +289,7 @@ pub trait Series: Send + Sync {
 ///
 /// A histogram sample at `i` leaves its sum in `values[i]` (the stale marker if it is one) and stands in `histograms`,
 /// which is ordered by index and empty for float series. Invariant: `timestamps.len() == values.len()`, times rise
-/// strictly.
+/// strictly, `starts.len() <= timestamps.len()`.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     /// Milliseconds since the epoch.
@@ -267,6 +298,8 @@ pub struct Columns {
     pub values: Vec<f64>,
     /// Histograms with the index of their sample.
     pub histograms: Vec<(u32, Arc<FloatHistogram>)>,
+    /// When each sample's counting began, in ms; 0 where that is not known, as it is past the end: most series have none.
+    pub starts: Vec<i64>,
 }
 
 impl Columns {
@@ -275,6 +308,7 @@ impl Columns {
         self.timestamps.clear();
         self.values.clear();
         self.histograms.clear();
+        self.starts.clear();
     }
 
     /// Appends a float sample.
@@ -290,6 +324,19 @@ impl Columns {
         self.timestamps.push(timestamp);
         self.values.push(histogram.sum);
         self.histograms.push((index, histogram));
+    }
+
+    /// Notes when the counting of the last sample began; 0 if that is not known.
+    pub fn note_start(&mut self, start: i64) {
+        if start != 0 && !self.timestamps.is_empty() {
+            self.starts.resize(self.timestamps.len() - 1, 0);
+            self.starts.push(start);
+        }
+    }
+
+    /// When the counting of the sample at `index` began, in ms; 0 if that is not known.
+    pub fn start_at(&self, index: usize) -> i64 {
+        self.starts.get(index).copied().unwrap_or(0)
     }
 
     /// How many samples there are.
@@ -336,6 +383,9 @@ mod tests {
         columns.push_float(3, 30.0);
         assert_eq!(columns.values, [10.0, 7.0, 30.0]);
         assert!(columns.histogram_at(0).is_none() && columns.histogram_at(1).is_some());
+        columns.note_start(2);
+        columns.push_float(4, 40.0);
+        assert_eq!((columns.start_at(0), columns.start_at(2), columns.start_at(3)), (0, 2, 0));
         assert_eq!(columns.sample(2), Sample { timestamp: Timestamp(3), value: Value::Float(30.0) });
         assert!(matches!(columns.sample(1).value, Value::Histogram(_)));
     }
