@@ -44,6 +44,8 @@ pub struct Config {
     pub delayed_name_removal: bool,
     /// `rate` and `increase` look at the label `__type__` instead of the name (`type-and-unit-labels`).
     pub type_and_unit_labels: bool,
+    /// `rate`, `irate`, `increase`, `resets` and `start_timestamp` look at start timestamps (`use-start-timestamps`).
+    pub start_timestamps: bool,
     /// Threads that queries share; 1 for none beyond the caller's own.
     pub threads: usize,
 }
@@ -58,6 +60,7 @@ impl Default for Config {
             language: Options::default(),
             delayed_name_removal: false,
             type_and_unit_labels: false,
+            start_timestamps: false,
             threads: 1,
         }
     }
@@ -189,6 +192,7 @@ impl Engine {
             lookback: options.lookback.unwrap_or(self.config.lookback).as_millis(),
             delayed_names: self.config.delayed_name_removal,
             type_and_unit_labels: self.config.type_and_unit_labels,
+            start_timestamps: self.config.start_timestamps,
             default_subquery_step: self.config.default_subquery_step.as_millis(),
         };
         let (start, end) = span::needed(&plan, steps, settings).unwrap_or((0, 0));

@@ -91,6 +91,8 @@ pub(crate) struct Settings {
     pub(crate) lookback: i64,
     pub(crate) delayed_names: bool,
     pub(crate) type_and_unit_labels: bool,
+    /// `rate` and its kin look at start timestamps.
+    pub(crate) start_timestamps: bool,
     pub(crate) default_subquery_step: i64,
 }
 

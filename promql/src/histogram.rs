@@ -11,7 +11,7 @@ use model::histogram::{FloatHistogram, Span};
 use model::number::print_float_general;
 
 pub use self::bounds::Bucket;
-pub(crate) use self::over::{average, change, extended_increase, increase, smoothed_value, sum};
+pub(crate) use self::over::{average, change, extended_increase, increase, since_zero, smoothed_value, sum};
 pub(crate) use self::quantile::{NanNote, fraction, quantile};
 pub(crate) use self::reset::{is_reset, keep_totals, stored_hint};
 pub(crate) use self::trim::trimmed;

@@ -40,6 +40,7 @@ pub(crate) enum Note<'a> {
     MixedExponentialCustom { metric: &'a str },
     IncompatibleLayout { operator: &'a str },
     SortInRangeQuery,
+    StartOverlap { metric: &'a str },
     CounterResetCollision(HistogramUse),
     PossiblyNotCounter { metric: &'a str },
     PossiblyNotCounterByLabel { metric: &'a str, label: &'a str },
@@ -126,6 +127,7 @@ impl Note<'_> {
             | Note::MixedExponentialCustom { .. }
             | Note::IncompatibleLayout { .. }
             | Note::SortInRangeQuery
+            | Note::StartOverlap { .. }
             | Note::CounterResetCollision(_) => (true, self.warning()),
             _ => (false, self.info()),
         }
@@ -167,6 +169,10 @@ impl Note<'_> {
             Note::SortInRangeQuery => {
                 "sort is ineffective for range queries since results are always ordered by labels".to_owned()
             }
+            Note::StartOverlap { metric } => format!(
+                "sample has start time that overlaps with previous sample timestamp for metric {}",
+                quote(metric)
+            ),
             Note::CounterResetCollision(during) => {
                 format!("conflicting counter resets during histogram {}", during.as_str())
             }

@@ -6,6 +6,7 @@ pub mod memory;
 mod nhcb;
 mod runner;
 mod script;
+mod start_times;
 
 pub use self::memory::MemoryStorage;
 pub use self::runner::{Failure, Report, load_script, run_script, run_script_with, script_config};

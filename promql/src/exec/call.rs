@@ -35,10 +35,7 @@ pub(super) fn open<'q>(
         Apply::Absent => Ok(absent::of_vector(ctx, &args[0], steps)),
         Apply::Vector => vector(ctx, &args[0], steps),
         Apply::Timestamp => timestamp(ctx, &args[0], steps),
-        Apply::StartTimestamp => {
-            // Storage hands out no start timestamps: no series has one.
-            Ok(Box::new(Ready::new(Vec::new())))
-        }
+        Apply::StartTimestamp => start_timestamp(ctx, &args[0], steps),
         Apply::Info => super::info::open_info(ctx, args, steps),
         Apply::Scalar | Apply::Clock(_) | Apply::MaxOf | Apply::MinOf => {
             Err(Fault::Unsupported("a scalar stands where a vector is needed").into())
@@ -155,6 +152,17 @@ fn timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<Bo
         Ok(Some(column))
     });
     Ok(unique::checked(ctx, Box::new(mapped), Within::Step))
+}
+
+/// The start timestamps of a selector's samples; nothing else has any.
+fn start_timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<BoxOperator<'q>, Error> {
+    match &arg.kind {
+        NodeKind::Select(select) if ctx.settings.start_timestamps => {
+            let taken = selector::taking(ctx, select, steps, Take::Start)?;
+            Ok(unique::checked(ctx, taken, Within::Step))
+        }
+        _ => Ok(Box::new(Ready::new(Vec::new()))),
+    }
 }
 
 /// `absent_over_time`: where no series has a sample in its window.

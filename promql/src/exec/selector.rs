@@ -18,6 +18,8 @@ pub(super) enum Take {
     Value,
     /// Its time in seconds.
     Timestamp,
+    /// Its start timestamp in seconds; 0 if it has none.
+    Start,
 }
 
 pub(super) fn open<'q>(
@@ -51,7 +53,7 @@ pub(super) fn taking<'q>(
         ctx.budget.count(seen);
         let (labels, drop_name) = match take {
             Take::Value => (series.labels(), false),
-            Take::Timestamp => ctx.nameless(&series.labels()),
+            Take::Timestamp | Take::Start => ctx.nameless(&series.labels()),
         };
         ctx.column(labels, drop_name, points).map(Some)
     })))
@@ -82,6 +84,10 @@ pub(super) fn latest(
         match (take, columns.histogram_at(at)) {
             (Take::Timestamp, _) => {
                 points.floats[i] = times[at] as f64 / 1000.0;
+                seen += 1;
+            }
+            (Take::Start, _) => {
+                points.floats[i] = columns.start_at(at) as f64 / 1000.0;
                 seen += 1;
             }
             (Take::Value, Some(histogram)) => {

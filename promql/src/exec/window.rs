@@ -137,12 +137,15 @@ fn over_series<'q>(
     let (before, after) = call.around;
     let span = selector_range(select, steps, range.range.saturating_add(before), after);
     let series = scan::select(ctx, select, span, steps.interval, range.range)?;
+    let started =
+        ctx.settings.start_timestamps && matches!(call.kind, Kind::Rate | Kind::Irate | Kind::Increase | Kind::Resets);
     let bounds = move |i: usize| {
         let end = select.reference(steps.at(i));
         Bounds { start: end.saturating_sub(range.range), end, before, after, time: steps.at(i) }
     };
     Ok(Box::new(Scan::new(ctx, select, series, steps, move |series: &dyn Series, columns: &Columns| {
-        apply(ctx, &call, &Samples::of(columns), steps, bounds, || (series.labels(), false))
+        let samples = if started { Samples::started(columns) } else { Samples::of(columns) };
+        apply(ctx, &call, &samples, steps, bounds, || (series.labels(), false))
     })))
 }
 
@@ -208,7 +211,8 @@ fn kernel<'k>(call: &'k Call, samples: &Samples<'_>, flags: &'k mut Flags) -> Ke
             Box::new(move |_, w| extended::increase(w, kind, extension, flags))
         }
         Kind::Rate | Kind::Increase | Kind::Delta => {
-            let resets = if kind.counter { rate::resets_before(samples.floats()) } else { Vec::new() };
+            let starts = samples.float_starts();
+            let resets = if kind.counter { rate::resets_before(samples.floats(), starts) } else { Vec::new() };
             Box::new(move |_, w| rate::extrapolated(w, kind, &resets, flags))
         }
         Kind::Irate | Kind::Idelta => Box::new(move |_, w| rate::instant(w, kind, flags)),
@@ -302,6 +306,7 @@ pub(super) fn flag_notes(ctx: &Context<'_>, metric: &str, flags: Flags, span: Sp
         (flags.reconciled_addition, Note::CustomBucketsReconciled(HistogramUse::Addition)),
         (flags.reconciled_subtraction, Note::CustomBucketsReconciled(HistogramUse::Subtraction)),
         (flags.reconciled_aggregation, Note::CustomBucketsReconciled(HistogramUse::Aggregation)),
+        (flags.start_overlap, Note::StartOverlap { metric }),
         (flags.collision_aggregation, Note::CounterResetCollision(HistogramUse::Aggregation)),
     ] {
         if set {

@@ -8,6 +8,7 @@ use super::reset::is_reset;
 use super::wide::{Accumulator, Wide};
 use super::{Incompatible, compact, scaled};
 use crate::kernel::rate::Kind;
+use crate::kernel::start::Starts;
 use crate::kernel::window::{Flags, Output, Window};
 
 type Histograms<'a> = &'a [Arc<FloatHistogram>];
@@ -43,7 +44,12 @@ fn is_gauge(h: &FloatHistogram) -> bool {
 }
 
 /// The increase from the first to the last, resets of counters made good. At least two.
-pub(crate) fn increase(all: Histograms<'_>, counter: bool, flags: &mut Flags) -> Option<FloatHistogram> {
+pub(crate) fn increase(
+    all: Histograms<'_>,
+    starts: Starts<'_>,
+    counter: bool,
+    flags: &mut Flags,
+) -> Option<FloatHistogram> {
     let (first, last) = (all.first()?, all.last()?);
     if counter {
         flags.not_counter |= all.iter().any(|h| is_gauge(h));
@@ -53,7 +59,7 @@ pub(crate) fn increase(all: Histograms<'_>, counter: bool, flags: &mut Flags) ->
     // A first sample right before a reset says nothing: its layout does not matter either.
     let blank;
     let mut previous: &FloatHistogram = first;
-    if counter && is_reset(all.get(1)?, first) {
+    if counter && (starts.reset_before(1) || is_reset(all.get(1)?, first)) {
         blank = FloatHistogram {
             schema: all[1].schema,
             custom_values: all[1].custom_values.clone(),
@@ -78,14 +84,27 @@ pub(crate) fn increase(all: Histograms<'_>, counter: bool, flags: &mut Flags) ->
         }
     }
     if counter {
-        for current in &all[1..] {
-            if is_reset(current, previous) {
+        flags.start_overlap |= starts.overlap();
+        for (i, current) in all.iter().enumerate().skip(1) {
+            if starts.reset_before(i) || is_reset(current, previous) {
                 add(&mut increase, previous, flags)?;
             }
             previous = current;
         }
     }
     Some(gauge(&increase))
+}
+
+/// The increase with the first histogram added: of a counter that was 0 before it.
+pub(crate) fn since_zero(
+    increase: Option<FloatHistogram>,
+    first: &FloatHistogram,
+    flags: &mut Flags,
+) -> Option<FloatHistogram> {
+    let Some(increase) = increase else { return Some(first.clone()) };
+    let mut wide = Wide::of(&increase);
+    add(&mut wide, first, flags)?;
+    Some(wide.finish())
 }
 
 fn gauge(wide: &Wide) -> FloatHistogram {
@@ -108,11 +127,12 @@ fn add(into: &mut Wide, h: &FloatHistogram, flags: &mut Flags) -> Option<()> {
     }
 }
 
-/// The change from `a` to `b`, a reset of a counter made good.
+/// The change from `a` to `b`, a reset of a counter made good; `started`: its counting began in between.
 pub(crate) fn change(
     a: &FloatHistogram,
     b: &FloatHistogram,
     counter: bool,
+    started: bool,
     flags: &mut Flags,
 ) -> Option<FloatHistogram> {
     if counter {
@@ -121,7 +141,7 @@ pub(crate) fn change(
         flags.not_gauge |= !is_gauge(a) || !is_gauge(b);
     }
     let mut change = Wide::of(b);
-    if !counter || !is_reset(b, a) {
+    if !counter || (!started && !is_reset(b, a)) {
         match change.add(a, -1.0) {
             Ok(odd) => flags.reconciled_subtraction |= odd.reconciled,
             Err(Incompatible) => {

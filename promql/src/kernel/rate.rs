@@ -1,5 +1,8 @@
 //! `rate`, `increase`, `delta`, `irate`, `idelta`, `resets`, `changes`.
 
+use model::histogram::FloatHistogram;
+
+use super::start::{self, Starts};
 use super::window::{Flags, Output, Window};
 use crate::histogram;
 
@@ -13,13 +16,14 @@ pub(crate) struct Kind {
 }
 
 /// For each sample how many counter resets lie before it in the series: equal counts mean none between.
-pub(crate) fn resets_before(floats: &[f64]) -> Vec<u32> {
+pub(crate) fn resets_before(floats: &[f64], starts: Starts<'_>) -> Vec<u32> {
     let mut resets = 0;
     let mut previous = f64::NEG_INFINITY;
     floats
         .iter()
-        .map(|&value| {
-            resets += u32::from(value < previous);
+        .enumerate()
+        .map(|(i, &value)| {
+            resets += u32::from(value < previous || (i > 0 && starts.reset_before(i)));
             previous = value;
             resets
         })
@@ -37,16 +41,40 @@ pub(crate) fn extrapolated(w: &Window<'_>, kind: Kind, resets: &[u32], flags: &m
     }
     let (Some(&first), Some(&last)) = (w.floats.first(), w.floats.last()) else { return Output::None };
     let count = w.floats.len();
+    let starts = w.float_starts;
+    let mut increase = last - first;
+    if kind.counter {
+        let resets = &resets[w.first_float..w.first_float + count];
+        if resets[0] != resets[count - 1] {
+            for i in (1..count).filter(|i| resets[*i] != resets[i - 1]) {
+                increase += w.floats[i - 1];
+            }
+        }
+        flags.start_overlap |= starts.overlap();
+    }
+    if let Some(start) = starts.first_behind(w.start).filter(|_| kind.counter) {
+        return ((increase + first) * factor_since(w, w.float_times, kind, start)).into();
+    }
     if count < 2 {
         return Output::None;
     }
-    let mut increase = last - first;
-    let had_resets = kind.counter && resets[w.first_float] != resets[w.first_float + count - 1];
-    if had_resets {
-        increase += w.floats.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
-    }
     let zero = (kind.counter && increase > 0.0 && first >= 0.0).then(|| first / increase);
     (increase * factor(w, w.float_times, kind, zero)).into()
+}
+
+/// By how much to multiply the increase since `start`, at which the counter was 0: nothing is extrapolated before it.
+fn factor_since(w: &Window<'_>, times: &[i64], kind: Kind, start: i64) -> f64 {
+    let (first, last) = (times[0], times[times.len() - 1]);
+    // Of a single sample the distance to others is not known: nothing is extrapolated at all.
+    let gaps = (times.len() - 1).max(1) as f64;
+    let average = (last - first) as f64 / 1000.0 / gaps;
+    let mut to_end = (w.end - last) as f64 / 1000.0;
+    if to_end >= average * 1.1 {
+        to_end = average / 2.0;
+    }
+    let sampled = (last - start) as f64 / 1000.0;
+    let factor = (sampled + 0.0 + to_end) / sampled;
+    if kind.per_second { factor / seconds(w) } else { factor }
 }
 
 /// By how much to multiply the increase between the first and last sample. `zero` is the first value over the
@@ -77,10 +105,22 @@ pub(crate) fn seconds(w: &Window<'_>) -> f64 {
 }
 
 fn extrapolated_histogram(w: &Window<'_>, kind: Kind, flags: &mut Flags) -> Output {
-    if w.histograms.len() < 2 {
-        return Output::None;
+    let starts = w.histogram_starts;
+    let several = w.histograms.len() > 1;
+    let mut increase = None;
+    if several {
+        increase = histogram::increase(w.histograms, starts, kind.counter, flags);
+        if increase.is_none() {
+            return Output::None;
+        }
     }
-    let Some(mut increase) = histogram::increase(w.histograms, kind.counter, flags) else { return Output::None };
+    if let Some(start) = starts.first_behind(w.start).filter(|_| kind.counter) {
+        let first = &w.histograms[0];
+        let Some(mut since) = histogram::since_zero(increase, first, flags) else { return Output::None };
+        histogram::scale(&mut since, factor_since(w, w.histogram_times, kind, start));
+        return Output::Histogram(since);
+    }
+    let Some(mut increase) = increase else { return Output::None };
     let first = w.histograms[0].count;
     let zero = (kind.counter && increase.count > 0.0 && first >= 0.0).then(|| first / increase.count);
     histogram::scale(&mut increase, factor(w, w.histogram_times, kind, zero));
@@ -88,43 +128,64 @@ fn extrapolated_histogram(w: &Window<'_>, kind: Kind, flags: &mut Flags) -> Outp
 }
 
 /// The last two samples of the window, by time.
-fn last_two<'w>(w: &Window<'w>) -> Option<[(i64, Last<'w>); 2]> {
-    let floats = w.float_times.iter().zip(w.floats).rev().take(2).map(|(t, v)| (*t, Last::Float(*v)));
-    let histograms = w.histogram_times.iter().zip(w.histograms).rev().take(2).map(|(t, h)| (*t, Last::Histogram(h)));
-    let mut latest: Vec<(i64, Last<'_>)> = floats.chain(histograms).collect();
-    latest.sort_by_key(|(time, _)| *time);
+fn last_two<'w>(w: &Window<'w>) -> Option<[Neighbour<'w>; 2]> {
+    let floats = (0..w.floats.len()).rev().take(2).map(|i| Neighbour::float(w, i));
+    let histograms = (0..w.histograms.len()).rev().take(2).map(|i| Neighbour::histogram(w, i));
+    let mut latest: Vec<Neighbour<'_>> = floats.chain(histograms).collect();
+    latest.sort_by_key(|sample| sample.place.1);
     let b = latest.pop()?;
     let a = latest.pop()?;
     Some([a, b])
 }
 
+/// A sample among others.
 #[derive(Clone, Copy)]
-enum Last<'a> {
+struct Neighbour<'a> {
+    /// Start timestamp, and time.
+    place: (i64, i64),
+    value: Either<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Either<'a> {
     Float(f64),
-    Histogram(&'a model::histogram::FloatHistogram),
+    Histogram(&'a FloatHistogram),
+}
+
+impl<'a> Neighbour<'a> {
+    fn float(w: &Window<'a>, i: usize) -> Self {
+        Self { place: (w.float_starts.at(i), w.float_times[i]), value: Either::Float(w.floats[i]) }
+    }
+
+    fn histogram(w: &Window<'a>, i: usize) -> Self {
+        let place = (w.histogram_starts.at(i), w.histogram_times[i]);
+        Self { place, value: Either::Histogram(&w.histograms[i]) }
+    }
 }
 
 /// The change between the last two samples.
 pub(crate) fn instant(w: &Window<'_>, kind: Kind, flags: &mut Flags) -> Output {
+    let n = w.floats.len();
     // The common case first: floats only, without building anything.
-    if w.histograms.is_empty() {
-        let n = w.floats.len();
-        if n < 2 {
-            return Output::None;
-        }
-        let interval = (w.float_times[n - 1] - w.float_times[n - 2]) as f64 / 1000.0;
-        return instant_float(w.floats[n - 2], w.floats[n - 1], interval, kind);
+    let last = if w.histograms.is_empty() {
+        (n >= 2).then(|| [Neighbour::float(w, n - 2), Neighbour::float(w, n - 1)])
+    } else {
+        last_two(w)
+    };
+    let Some([a, b]) = last else { return Output::None };
+    let interval = (b.place.1 - a.place.1) as f64 / 1000.0;
+    if interval == 0.0 {
+        return Output::None;
     }
-    let Some([(t0, a), (t1, b)]) = last_two(w) else { return Output::None };
-    let interval = (t1 - t0) as f64 / 1000.0;
-    match (a, b) {
-        (Last::Float(a), Last::Float(b)) => instant_float(a, b, interval, kind),
-        (Last::Histogram(a), Last::Histogram(b)) => {
-            let Some(mut change) = histogram::change(a, b, kind.counter, flags) else { return Output::None };
-            if kind.per_second {
-                histogram::scale(&mut change, 1.0 / interval);
-            }
-            Output::Histogram(change)
+    let started = start::is_reset(a.place, b.place);
+    match (a.value, b.value) {
+        (Either::Float(a), Either::Float(b)) => {
+            let change = if kind.counter && (b < a || started) { b } else { b - a };
+            if kind.per_second { (change / interval).into() } else { change.into() }
+        }
+        (Either::Histogram(a), Either::Histogram(b)) => {
+            let Some(change) = histogram::change(a, b, kind.counter, started, flags) else { return Output::None };
+            Output::Histogram(if kind.per_second { histogram::divided(&change, interval) } else { change })
         }
         _ => {
             flags.mixed = true;
@@ -133,39 +194,20 @@ pub(crate) fn instant(w: &Window<'_>, kind: Kind, flags: &mut Flags) -> Output {
     }
 }
 
-fn instant_float(a: f64, b: f64, interval: f64, kind: Kind) -> Output {
-    let change = if kind.counter && b < a { b } else { b - a };
-    if kind.per_second { (change / interval).into() } else { change.into() }
-}
-
 /// Pairs of neighbours in the window, floats and histograms together by time, from `(floats, histograms)` on.
-fn count_pairs(
-    w: &Window<'_>,
-    from: (usize, usize),
-    floats: impl Fn(f64, f64) -> bool,
-    histograms: impl Fn(&model::histogram::FloatHistogram, &model::histogram::FloatHistogram) -> bool,
-) -> f64 {
-    if w.histograms.is_empty() {
-        return w.floats[from.0..].windows(2).filter(|pair| floats(pair[0], pair[1])).count() as f64;
-    }
+fn count_pairs(w: &Window<'_>, from: (usize, usize), counts: impl Fn(&Neighbour<'_>, &Neighbour<'_>) -> bool) -> f64 {
     let (mut f, mut h) = from;
-    let mut previous: Option<Last<'_>> = None;
+    let mut previous: Option<Neighbour<'_>> = None;
     let mut found = 0;
     while f < w.floats.len() || h < w.histograms.len() {
         let float_first = h >= w.histograms.len() || (f < w.floats.len() && w.float_times[f] < w.histogram_times[h]);
-        let current = if float_first { Last::Float(w.floats[f]) } else { Last::Histogram(&w.histograms[h]) };
+        let current = if float_first { Neighbour::float(w, f) } else { Neighbour::histogram(w, h) };
         if float_first {
             f += 1;
         } else {
             h += 1;
         }
-        let counts = match (previous, current) {
-            (None, _) => false,
-            (Some(Last::Float(a)), Last::Float(b)) => floats(a, b),
-            (Some(Last::Histogram(a)), Last::Histogram(b)) => histograms(a, b),
-            _ => true,
-        };
-        found += u32::from(counts);
+        found += u32::from(previous.is_some_and(|previous| counts(&previous, &current)));
         previous = Some(current);
     }
     f64::from(found)
@@ -173,11 +215,20 @@ fn count_pairs(
 
 /// Counter resets between neighbours. `from`: first float and histogram looked at.
 pub(crate) fn resets(w: &Window<'_>, from: (usize, usize)) -> Output {
-    count_pairs(w, from, |a, b| b < a, |a, b| histogram::is_reset(b, a)).into()
+    let reset = |a: &Neighbour<'_>, b: &Neighbour<'_>| match (a.value, b.value) {
+        (Either::Float(x), Either::Float(y)) => y < x || start::is_reset(a.place, b.place),
+        (Either::Histogram(x), Either::Histogram(y)) => start::is_reset(a.place, b.place) || histogram::is_reset(y, x),
+        _ => true,
+    };
+    count_pairs(w, from, reset).into()
 }
 
 /// Changes between neighbours.
 pub(crate) fn changes(w: &Window<'_>, from: (usize, usize)) -> Output {
-    let differ = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
-    count_pairs(w, from, differ, |a, b| !histogram::equal(a, b)).into()
+    let differ = |a: &Neighbour<'_>, b: &Neighbour<'_>| match (a.value, b.value) {
+        (Either::Float(a), Either::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
+        (Either::Histogram(a), Either::Histogram(b)) => !histogram::equal(a, b),
+        _ => true,
+    };
+    count_pairs(w, from, differ).into()
 }

@@ -7,12 +7,17 @@ use model::histogram::FloatHistogram;
 use model::sample::is_stale;
 use model::storage::Columns;
 
+use super::start::Starts;
+
 /// All samples of a series, floats and histograms apart, each in order of time.
 pub(crate) struct Samples<'a> {
     float_times: Cow<'a, [i64]>,
     floats: Cow<'a, [f64]>,
     histogram_times: Vec<i64>,
     histograms: Vec<Arc<FloatHistogram>>,
+    /// Start timestamps of the floats and of the histograms; empty if none is known.
+    float_starts: Vec<i64>,
+    histogram_starts: Vec<i64>,
 }
 
 /// The samples of one window. Floats and histograms reach over the window's own range if it was opened wider.
@@ -22,6 +27,8 @@ pub(crate) struct Window<'a> {
     pub(crate) floats: &'a [f64],
     pub(crate) histogram_times: &'a [i64],
     pub(crate) histograms: &'a [Arc<FloatHistogram>],
+    pub(crate) float_starts: Starts<'a>,
+    pub(crate) histogram_starts: Starts<'a>,
     /// Index of the first float in the series.
     pub(crate) first_float: usize,
     /// Excluded.
@@ -48,6 +55,7 @@ pub(crate) struct Bounds {
 }
 
 impl<'a> Samples<'a> {
+    /// The samples without their start timestamps.
     pub(crate) fn of(columns: &'a Columns) -> Self {
         let clean = columns.histograms.is_empty() && !columns.values.iter().any(|v| is_stale(*v));
         if clean {
@@ -56,6 +64,8 @@ impl<'a> Samples<'a> {
                 floats: Cow::Borrowed(&columns.values),
                 histogram_times: Vec::new(),
                 histograms: Vec::new(),
+                float_starts: Vec::new(),
+                histogram_starts: Vec::new(),
             };
         }
         let (mut float_times, mut floats) = (Vec::new(), Vec::new());
@@ -75,7 +85,38 @@ impl<'a> Samples<'a> {
                 }
             }
         }
-        Self { float_times: Cow::Owned(float_times), floats: Cow::Owned(floats), histogram_times, histograms }
+        Self {
+            float_times: Cow::Owned(float_times),
+            floats: Cow::Owned(floats),
+            histogram_times,
+            histograms,
+            float_starts: Vec::new(),
+            histogram_starts: Vec::new(),
+        }
+    }
+
+    /// The samples with their start timestamps, where the series has any.
+    pub(crate) fn started(columns: &'a Columns) -> Self {
+        let mut samples = Self::of(columns);
+        if columns.starts.iter().all(|start| *start == 0) {
+            return samples;
+        }
+        let mut histograms = columns.histograms.iter().map(|(at, _)| *at as usize).peekable();
+        for (i, value) in columns.values.iter().enumerate() {
+            let of_kind = match histograms.next_if_eq(&i) {
+                Some(_) => &mut samples.histogram_starts,
+                None => &mut samples.float_starts,
+            };
+            if !is_stale(*value) {
+                of_kind.push(columns.start_at(i));
+            }
+        }
+        samples
+    }
+
+    /// Times and start timestamps of the floats.
+    pub(crate) fn float_starts(&self) -> Starts<'_> {
+        Starts::new(&self.float_times, &self.float_starts)
     }
 
     pub(crate) fn floats(&self) -> &[f64] {
@@ -107,6 +148,8 @@ impl<'a> Samples<'a> {
                 floats: &self.floats[float_from..float_to],
                 histogram_times: &self.histogram_times[histogram_from..histogram_to],
                 histograms: &self.histograms[histogram_from..histogram_to],
+                float_starts: part(&self.float_times, &self.float_starts, float_from, float_to),
+                histogram_starts: part(&self.histogram_times, &self.histogram_starts, histogram_from, histogram_to),
                 first_float: float_from,
                 start,
                 end,
@@ -117,6 +160,10 @@ impl<'a> Samples<'a> {
             }
         }
     }
+}
+
+fn part<'a>(times: &'a [i64], starts: &'a [i64], from: usize, to: usize) -> Starts<'a> {
+    if starts.is_empty() { Starts::default() } else { Starts::new(&times[from..to], &starts[from..to]) }
 }
 
 /// The first index from `from` on whose time is after `time`.
@@ -168,6 +215,7 @@ pub(crate) struct Flags {
     pub(crate) reconciled_subtraction: bool,
     pub(crate) reconciled_aggregation: bool,
     pub(crate) collision_aggregation: bool,
+    pub(crate) start_overlap: bool,
 }
 
 #[cfg(test)]

@@ -16,15 +16,23 @@ use model::storage::{
 
 use crate::histogram;
 
-type Samples = BTreeMap<i64, Value>;
-type Data = BTreeMap<Labels, Arc<Samples>>;
+type Data = BTreeMap<Labels, Arc<Columns>>;
+
+/// A sample with its start timestamp (0 if it has none): `(start, time, value)`.
+type Started = (i64, i64, Value);
 
 /// Series in memory. Appending a sample twice replaces it.
 #[derive(Debug, Default)]
 pub struct MemoryStorage {
-    data: RwLock<Data>,
-    /// Series that a ref was given for, by number.
-    refs: Mutex<Vec<Labels>>,
+    data: RwLock<Arc<Data>>,
+    refs: Mutex<Refs>,
+}
+
+/// Series that a ref was given for, by number.
+#[derive(Debug, Default)]
+struct Refs {
+    labels: Vec<Labels>,
+    numbers: BTreeMap<Labels, u64>,
 }
 
 impl MemoryStorage {
@@ -35,32 +43,64 @@ impl MemoryStorage {
 
     /// Adds samples to a series.
     pub fn insert(&self, labels: &Labels, samples: impl IntoIterator<Item = (i64, Value)>) {
+        self.insert_started(labels, samples.into_iter().map(|(time, value)| (0, time, value)));
+    }
+
+    /// Adds samples with start timestamps to a series: start (0 if unknown), time, value.
+    pub fn insert_started(&self, labels: &Labels, samples: impl IntoIterator<Item = (i64, i64, Value)>) {
         let mut data = self.data.write().unwrap_or_else(PoisonError::into_inner);
-        let series = Arc::make_mut(data.entry(labels.clone()).or_default());
-        series.extend(samples);
-        if series.values().any(|value| matches!(value, Value::Histogram(_))) {
-            set_hints(series);
+        let columns = Arc::make_mut(Arc::make_mut(&mut data).entry(labels.clone()).or_default());
+        let mut late: Vec<Started> = Vec::new();
+        for sample in samples {
+            if late.is_empty() && columns.timestamps.last().is_none_or(|last| sample.1 > *last) {
+                push(columns, sample);
+            } else {
+                late.push(sample);
+            }
+        }
+        if !late.is_empty() {
+            merge(columns, late);
         }
     }
 
-    fn snapshot(&self) -> Data {
-        self.data.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Removes all series.
+    pub fn clear(&self) {
+        *self.data.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+    }
+
+    fn snapshot(&self) -> Arc<Data> {
+        Arc::clone(&self.data.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Histograms come back with the hints that chunks on disk would give them.
-fn set_hints(series: &mut Samples) {
-    let mut previous: Option<Arc<FloatHistogram>> = None;
-    for value in series.values_mut() {
-        let Value::Histogram(histogram) = value else {
-            previous = None;
-            continue;
-        };
-        let hint = histogram::stored_hint(histogram, previous.as_deref());
-        previous = Some(Arc::clone(histogram));
-        if histogram.reset_hint != hint {
-            Arc::make_mut(histogram).reset_hint = hint;
+/// Appends the latest sample. Histograms get the hints that chunks on disk would give them.
+fn push(columns: &mut Columns, (start, time, value): Started) {
+    match value {
+        Value::Float(value) => columns.push_float(time, value),
+        Value::Histogram(mut histogram) => {
+            let neighbour = columns.histograms.last().filter(|(at, _)| *at as usize + 1 == columns.len());
+            let previous: Option<&FloatHistogram> = neighbour.map(|(_, h)| h.as_ref());
+            let hint = histogram::stored_hint(&histogram, previous);
+            if histogram.reset_hint != hint {
+                Arc::make_mut(&mut histogram).reset_hint = hint;
+            }
+            columns.push_histogram(time, histogram);
         }
+    }
+    columns.note_start(start);
+}
+
+/// Puts samples among those that are there.
+fn merge(columns: &mut Columns, late: Vec<Started>) {
+    let known = (0..columns.len()).map(|i| {
+        let sample = columns.sample(i);
+        (sample.timestamp.0, (columns.start_at(i), sample.value))
+    });
+    let mut all: BTreeMap<i64, (i64, Value)> = known.collect();
+    all.extend(late.into_iter().map(|(start, time, value)| (time, (start, value))));
+    columns.clear();
+    for (time, (start, value)) in all {
+        push(columns, (start, time, value));
     }
 }
 
@@ -71,14 +111,20 @@ impl Queryable for MemoryStorage {
 }
 
 struct Snapshot {
-    data: Data,
+    data: Arc<Data>,
     range: (i64, i64),
 }
 
 impl Snapshot {
-    fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = (&'a Labels, &'a Arc<Samples>)> {
+    fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = (&'a Labels, &'a Arc<Columns>)> {
         self.data.iter().filter(|(labels, _)| matchers.iter().all(|m| m.matches_labels(labels)))
     }
+}
+
+/// Indices of the samples in the closed range.
+fn inside(columns: &Columns, (first, last): (i64, i64)) -> std::ops::Range<usize> {
+    let from = columns.timestamps.partition_point(|t| *t < first);
+    from..columns.timestamps.partition_point(|t| *t <= last).max(from)
 }
 
 impl Querier for Snapshot {
@@ -91,8 +137,9 @@ impl Querier for Snapshot {
         let range = hints.range.map_or(self.range, |(start, end)| (start.0, end.0));
         let series: Vec<One> = self
             .matching(matchers)
-            .filter(|(_, samples)| range.0 <= range.1 && samples.range(range.0..=range.1).next().is_some())
-            .map(|(labels, samples)| One { labels: labels.clone(), samples: Arc::clone(samples), range })
+            .map(|(labels, columns)| (labels, columns, inside(columns, range)))
+            .filter(|(_, _, inside)| !inside.is_empty())
+            .map(|(labels, columns, inside)| One { labels: labels.clone(), columns: Arc::clone(columns), inside })
             .collect();
         Ok(Box::new(Set(series.into_iter())))
     }
@@ -122,8 +169,8 @@ impl SeriesSet for Set {
 
 struct One {
     labels: Labels,
-    samples: Arc<Samples>,
-    range: (i64, i64),
+    columns: Arc<Columns>,
+    inside: std::ops::Range<usize>,
 }
 
 impl Series for One {
@@ -132,11 +179,20 @@ impl Series for One {
     }
 
     fn read(&self, columns: &mut Columns) -> Result<(), StorageError> {
-        for (&time, value) in self.samples.range(self.range.0..=self.range.1) {
-            match value {
-                Value::Float(value) => columns.push_float(time, *value),
-                Value::Histogram(histogram) => columns.push_histogram(time, Arc::clone(histogram)),
-            }
+        let (from, to) = (self.inside.start, self.inside.end);
+        let before = columns.len();
+        columns.timestamps.extend_from_slice(&self.columns.timestamps[from..to]);
+        columns.values.extend_from_slice(&self.columns.values[from..to]);
+        let all = &self.columns.histograms;
+        let first = all.partition_point(|(at, _)| (*at as usize) < from);
+        for (at, histogram) in all[first..].iter().take_while(|(at, _)| (*at as usize) < to) {
+            let at = *at as usize - from + before;
+            columns.histograms.push((u32::try_from(at).unwrap_or(u32::MAX), Arc::clone(histogram)));
+        }
+        let starts = &self.columns.starts;
+        if starts.len() > from {
+            columns.starts.resize(before, 0);
+            columns.starts.extend_from_slice(&starts[from..to.min(starts.len())]);
         }
         Ok(())
     }
@@ -150,7 +206,7 @@ impl Appendable for MemoryStorage {
 
 struct Batch<'a> {
     storage: &'a MemoryStorage,
-    pending: Vec<(Labels, i64, Value)>,
+    pending: Vec<(Labels, Started)>,
 }
 
 fn owned(value: NewValue<'_>) -> Value {
@@ -164,18 +220,34 @@ fn owned(value: NewValue<'_>) -> Value {
 impl Appender for Batch<'_> {
     fn append(&mut self, labels: &Labels, timestamp: Timestamp, value: NewValue<'_>) -> Result<SeriesRef, AppendError> {
         let mut refs = self.storage.refs.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = refs.iter().position(|known| known == labels).unwrap_or_else(|| {
-            refs.push(labels.clone());
-            refs.len() - 1
-        });
-        self.pending.push((labels.clone(), timestamp.0, owned(value)));
-        Ok(SeriesRef(at as u64))
+        let number = match refs.numbers.get(labels) {
+            Some(number) => *number,
+            None => {
+                let number = refs.labels.len() as u64;
+                refs.labels.push(labels.clone());
+                refs.numbers.insert(labels.clone(), number);
+                number
+            }
+        };
+        self.pending.push((labels.clone(), (0, timestamp.0, owned(value))));
+        Ok(SeriesRef(number))
     }
 
     fn append_ref(&mut self, series: SeriesRef, timestamp: Timestamp, value: NewValue<'_>) -> Result<(), AppendError> {
+        self.append_started(series, Timestamp(0), timestamp, value)
+    }
+
+    fn append_started(
+        &mut self,
+        series: SeriesRef,
+        start: Timestamp,
+        timestamp: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<(), AppendError> {
         let refs = self.storage.refs.lock().unwrap_or_else(PoisonError::into_inner);
-        let labels = usize::try_from(series.0).ok().and_then(|at| refs.get(at)).ok_or(AppendError::UnknownSeries)?;
-        self.pending.push((labels.clone(), timestamp.0, owned(value)));
+        let labels = usize::try_from(series.0).ok().and_then(|at| refs.labels.get(at));
+        let labels = labels.ok_or(AppendError::UnknownSeries)?;
+        self.pending.push((labels.clone(), (start.0, timestamp.0, owned(value))));
         Ok(())
     }
 
@@ -191,11 +263,39 @@ impl Appender for Batch<'_> {
 
     fn commit(self: Box<Self>) -> Result<usize, StorageError> {
         let count = self.pending.len();
-        for (labels, time, value) in self.pending {
-            self.storage.insert(&labels, [(time, value)]);
+        for (labels, sample) in self.pending {
+            self.storage.insert_started(&labels, [sample]);
         }
         Ok(count)
     }
 
     fn rollback(self: Box<Self>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use model::labels;
+
+    use super::*;
+
+    #[test]
+    fn samples_come_in_order_with_their_starts() {
+        let storage = MemoryStorage::new();
+        let labels = labels! { "a" => "b" };
+        storage.insert_started(&labels, [(5, 10, Value::Float(1.0)), (0, 30, Value::Float(3.0))]);
+        storage.insert_started(&labels, [(15, 20, Value::Float(2.0)), (25, 30, Value::Float(4.0))]);
+        let querier = storage.querier(Timestamp(11), Timestamp(30)).unwrap();
+        let matcher = Matcher::equal("a", "b");
+        let mut set = querier.select(Order::Any, &SelectHints::default(), &[matcher]).unwrap();
+        let series = set.advance().unwrap().unwrap();
+        let mut columns = Columns::default();
+        columns.push_float(1, 0.0);
+        series.read(&mut columns).unwrap();
+        assert_eq!(
+            (columns.timestamps.as_slice(), columns.values.as_slice()),
+            (&[1, 20, 30][..], &[0.0, 2.0, 4.0][..])
+        );
+        assert_eq!((columns.start_at(0), columns.start_at(1), columns.start_at(2)), (0, 15, 25));
+        assert!(set.advance().unwrap().is_none());
+    }
 }

@@ -1,12 +1,11 @@
 //! Runs scripts.
 
 use model::duration::Duration;
-use model::labels::Labels;
 use model::sample::{Timestamp, Value};
 
 use super::memory::MemoryStorage;
 use super::nhcb::Collected;
-use super::script::{self, Command, Eval, ScriptError, When};
+use super::script::{self, Command, Eval, Load, LoadedSeries, ScriptError, When};
 use super::{compare, fixed_time};
 use crate::engine::{Config, Engine, QueryOptions, QueryResult};
 use crate::error::Error;
@@ -23,8 +22,6 @@ pub struct Report {
     pub total: usize,
     /// Those that did not.
     pub failures: Vec<Failure>,
-    /// Lines of start timestamps that the storage contract cannot carry; queries over them may fail.
-    pub start_times_left_out: usize,
 }
 
 /// A query that did not give what was expected.
@@ -46,6 +43,7 @@ pub fn script_config() -> Config {
         default_subquery_step: Duration::from_seconds(60),
         language: Options::all(),
         delayed_name_removal: true,
+        start_timestamps: true,
         ..Config::default()
     }
 }
@@ -66,7 +64,7 @@ pub fn load_script(text: &str) -> Result<MemoryStorage, ScriptError> {
     let storage = MemoryStorage::new();
     for command in script::parse(text)? {
         match command {
-            Command::Load { step, custom_buckets, series, .. } => load(&storage, step, custom_buckets, series),
+            Command::Load(command) => load(&storage, command),
             Command::Clear => {
                 return Err(ScriptError { line: 0, message: "only load commands are allowed".to_owned() });
             }
@@ -88,10 +86,7 @@ pub fn run_script_with(engine: &Engine, text: &str) -> Result<Report, ScriptErro
     for command in script::parse(text)? {
         match command {
             Command::Clear => storage = MemoryStorage::new(),
-            Command::Load { step, custom_buckets, series, start_times } => {
-                report.start_times_left_out += start_times;
-                load(&storage, step, custom_buckets, series);
-            }
+            Command::Load(command) => load(&storage, command),
             Command::Eval(eval) => {
                 report.total += 1;
                 match run(engine, &storage, &eval) {
@@ -106,24 +101,25 @@ pub fn run_script_with(engine: &Engine, text: &str) -> Result<Report, ScriptErro
     Ok(report)
 }
 
-fn load(storage: &MemoryStorage, step: i64, custom_buckets: bool, series: Vec<(Labels, Vec<SequenceValue>)>) {
+fn load(storage: &MemoryStorage, command: Load) {
     let mut collected = Collected::default();
-    for (labels, values) in series {
+    for LoadedSeries { labels, values, starts } in command.series {
         let mut samples = Vec::with_capacity(values.len());
         for (i, value) in values.into_iter().enumerate() {
-            let time = i as i64 * step;
+            let time = i as i64 * command.step;
+            let start = starts.get(i).copied().flatten().map_or(0, |offset| time + offset);
             match value {
                 SequenceValue::Omitted => {}
                 SequenceValue::Float(value) => {
                     collected.add(&labels, time, value);
-                    samples.push((time, Value::Float(value)));
+                    samples.push((start, time, Value::Float(value)));
                 }
-                SequenceValue::Histogram(histogram, _) => samples.push((time, Value::Histogram(histogram))),
+                SequenceValue::Histogram(histogram, _) => samples.push((start, time, Value::Histogram(histogram))),
             }
         }
-        storage.insert(&labels, samples);
+        storage.insert_started(&labels, samples);
     }
-    if custom_buckets {
+    if command.custom_buckets {
         collected.store(storage);
     }
 }

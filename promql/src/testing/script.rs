@@ -4,6 +4,7 @@ use model::duration::Duration;
 use model::labels::Labels;
 use model::pattern::Search;
 
+use super::start_times::{self, StartTimes};
 use crate::parser::parse_number;
 use crate::series_description::{SequenceValue, parse_series_description};
 
@@ -20,8 +21,22 @@ pub struct ScriptError {
 /// One command.
 pub(super) enum Command {
     Clear,
-    Load { step: i64, custom_buckets: bool, series: Vec<(Labels, Vec<SequenceValue>)>, start_times: usize },
+    Load(Load),
     Eval(Box<Eval>),
+}
+
+/// What is loaded.
+pub(super) struct Load {
+    pub(super) step: i64,
+    pub(super) custom_buckets: bool,
+    pub(super) series: Vec<LoadedSeries>,
+}
+
+/// A series with its values and, if a line gave any, their start timestamps.
+pub(super) struct LoadedSeries {
+    pub(super) labels: Labels,
+    pub(super) values: Vec<SequenceValue>,
+    pub(super) starts: StartTimes,
 }
 
 /// What is evaluated.
@@ -145,16 +160,42 @@ impl<'a> Reader<'a> {
         };
         let step = words.next().ok_or_else(|| self.fault("load without a step"))?;
         let step = self.duration(step)?;
-        let mut series: Vec<(Labels, Vec<SequenceValue>)> = Vec::new();
-        let mut start_times = 0;
+        let mut series = Vec::new();
+        let mut pending: Option<(Labels, StartTimes)> = None;
         while let Some(line) = self.next_in_block() {
-            if line.split_whitespace().next().is_some_and(|word| word.ends_with("@st")) {
-                start_times += 1;
+            if let Some(parsed) = start_times::parse_line(line) {
+                if pending.is_some() {
+                    return Err(self.fault("@st line has no following sample line"));
+                }
+                pending = Some(parsed.map_err(|e| self.fault(e))?);
                 continue;
             }
-            series.push(self.series(line)?);
+            let (labels, values) = self.series(line)?;
+            let starts = self.starts_of(pending.take(), &labels, values.len())?;
+            series.push(LoadedSeries { labels, values, starts });
         }
-        Ok(Command::Load { step, custom_buckets, series, start_times })
+        if pending.is_some() {
+            return Err(self.fault("@st line has no following sample line"));
+        }
+        Ok(Command::Load(Load { step, custom_buckets, series }))
+    }
+
+    /// The start timestamps of a series, which the line above it gives.
+    fn starts_of(
+        &self,
+        pending: Option<(Labels, StartTimes)>,
+        labels: &Labels,
+        values: usize,
+    ) -> Result<StartTimes, ScriptError> {
+        let Some((of, starts)) = pending else { return Ok(Vec::new()) };
+        if of != *labels {
+            return Err(self.fault("@st metric does not match the following sample line metric"));
+        }
+        if starts.len() != values {
+            let message = format!("@st line has {} values but sample line has {values}", starts.len());
+            return Err(self.fault(message));
+        }
+        Ok(starts)
     }
 
     fn eval(&mut self, line: &str) -> Result<Eval, ScriptError> {
