@@ -1,26 +1,30 @@
-//! Histogram chunks (encodings 2 and 3): native histograms of one layout, each number as its change.
+//! Histogram chunks (encodings 2 and 3, with start timestamps 5 and 6): native histograms of one layout, each number as
+//! its change.
 //!
 //! One code for both kinds: what differs between integer and float numbers is [`Field`]. Layout: `docs/formats/chunk.md`.
 //! A chunk holds histograms of one schema, zero threshold and set of buckets, without a counter reset between them;
 //! whatever breaks that opens a new chunk, whose header says why.
 
-mod field;
+pub(super) mod field;
 mod layout;
 
 use model::histogram::{BucketNumber, Histogram, ResetHint};
 use model::sample::is_stale;
 
-use super::ChunkError;
 use super::bits::{BitReader, BitWriter};
+use super::start::Starts;
 use super::xor::{COUNT_BYTES, XorState, sample_count};
+use super::{ChunkError, Stamp};
 use field::{Field, read_varbit_int, write_varbit_int};
 
 /// Bytes before the bit stream: sample count and flags.
 const HEADER_BYTES: usize = COUNT_BYTES + 1;
-/// Where in the header the flags stand.
+/// Where in the header the flags stand, or, in a chunk with start timestamps, the byte about these.
 const FLAGS_AT: usize = COUNT_BYTES;
-/// The two bits of the flags that tell of counter resets.
+/// The two bits of the flags that tell of counter resets. A chunk with start timestamps has them above its count.
 const RESET_MASK: u8 = 0b1100_0000;
+/// The bits of the count of a chunk with start timestamps.
+const STARTED_COUNT_MASK: u16 = 0x3fff;
 
 /// A bucket's number that a chunk can hold.
 pub(crate) trait BucketCode: BucketNumber<Count: Field> + Field + PartialOrd {
@@ -49,6 +53,8 @@ pub(crate) struct HistogramAppender<B: BucketCode> {
     /// The last sample; without buckets if it was a stale marker.
     last: Histogram<B>,
     numbers: Numbers<B>,
+    /// In a chunk with start timestamps.
+    starts: Option<Starts>,
 }
 
 /// What writing or reading the next histogram needs to know of the last one.
@@ -69,11 +75,14 @@ fn bare_if_stale<B: BucketCode>(histogram: &Histogram<B>) -> Histogram<B> {
 }
 
 impl<B: BucketCode> HistogramAppender<B> {
-    /// Opens a chunk with its first sample; `before` is the chunk it follows.
-    pub(crate) fn starting_with(time: i64, histogram: &Histogram<B>, before: Option<&Self>) -> Self {
+    /// Opens a chunk with its first sample; `before` is the chunk it follows. It keeps start timestamps if the first
+    /// sample has one.
+    pub(crate) fn starting_with(stamp: impl Into<Stamp>, histogram: &Histogram<B>, before: Option<&Self>) -> Self {
+        let Stamp { time, start } = stamp.into();
         let first = bare_if_stale(histogram);
         let flags = flags_of(&first, before);
-        let mut writer = BitWriter::after(vec![0, 1, flags]);
+        let header = if start == 0 { vec![0, 1, flags] } else { vec![flags, 1, 0] };
+        let mut writer = BitWriter::after(header);
         layout::write(&mut writer, &first);
         write_varbit_int(&mut writer, time);
         let count = first.count.write_first(&mut writer);
@@ -81,7 +90,23 @@ impl<B: BucketCode> HistogramAppender<B> {
         writer.write(first.sum.to_bits(), 64);
         let buckets = first.positive.iter().chain(&first.negative).map(|b| b.write_first(&mut writer)).collect();
         let numbers = Numbers { count, zero_count, sum: XorState::starting_at(first.sum), buckets };
-        Self { writer, last_time: time, time_delta: 0, last: first, numbers }
+        let starts = (start != 0).then(|| {
+            let mut starts = Starts::default();
+            starts.write_first(&mut writer, time, start);
+            writer.bytes_mut()[FLAGS_AT] = starts.header();
+            starts
+        });
+        Self { writer, last_time: time, time_delta: 0, last: first, numbers, starts }
+    }
+
+    /// Whether it keeps start timestamps.
+    pub(crate) fn keeps_starts(&self) -> bool {
+        self.starts.is_some()
+    }
+
+    /// How many samples it holds.
+    pub(crate) fn count(&self) -> u16 {
+        count_of(self.bytes(), self.keeps_starts())
     }
 
     /// Whether the histogram can follow in this chunk.
@@ -97,7 +122,9 @@ impl<B: BucketCode> HistogramAppender<B> {
     }
 
     /// Appends a histogram that the chunk takes.
-    pub(crate) fn append(&mut self, time: i64, histogram: &Histogram<B>) {
+    pub(crate) fn append(&mut self, stamp: impl Into<Stamp>, histogram: &Histogram<B>) {
+        let Stamp { time, start } = stamp.into();
+        let (count, ahead_time) = (self.count(), self.last_time);
         let delta = time.wrapping_sub(self.last_time);
         write_varbit_int(&mut self.writer, delta.wrapping_sub(self.time_delta));
         (self.last_time, self.time_delta) = (time, delta);
@@ -116,12 +143,23 @@ impl<B: BucketCode> HistogramAppender<B> {
             }
             self.last.clone_from(histogram);
         }
-        let count = sample_count(self.writer.bytes()) + 1;
-        self.writer.bytes_mut()[..COUNT_BYTES].copy_from_slice(&count.to_be_bytes());
+        let mut head = count + 1;
+        if let Some(starts) = &mut self.starts {
+            starts.write_next(&mut self.writer, count, ahead_time, start);
+            let bytes = self.writer.bytes_mut();
+            bytes[FLAGS_AT] = starts.header();
+            head |= u16::from(bytes[0] & RESET_MASK) << 8;
+        }
+        self.writer.bytes_mut()[..COUNT_BYTES].copy_from_slice(&head.to_be_bytes());
+    }
+
+    fn flags(&self) -> u8 {
+        let at = if self.keeps_starts() { 0 } else { FLAGS_AT };
+        self.bytes().get(at).map_or(0, |flags| flags & RESET_MASK)
     }
 
     fn is_gauge(&self) -> bool {
-        self.writer.bytes().get(FLAGS_AT).is_some_and(|flags| hint_of(*flags) == ResetHint::Gauge)
+        hint_of(self.flags()) == ResetHint::Gauge
     }
 
     /// Whether a count of the next histogram of the same layout is below the last one's: the counter was reset.
@@ -198,6 +236,11 @@ fn hint_at(flags: u8, index: usize) -> ResetHint {
     }
 }
 
+/// How many samples a chunk with or without start timestamps holds.
+pub(crate) fn count_of(bytes: &[u8], has_starts: bool) -> u16 {
+    sample_count(bytes) & if has_starts { STARTED_COUNT_MASK } else { u16::MAX }
+}
+
 /// Hands the first `count` histograms of a chunk to `push`.
 ///
 /// # Errors
@@ -207,24 +250,47 @@ pub(crate) fn decode<B: BucketCode>(
     count: usize,
     mut push: impl FnMut(i64, Histogram<B>),
 ) -> Result<(), ChunkError> {
-    let count = count.min(usize::from(sample_count(bytes)));
+    decode_any(bytes, count, false, |stamp, histogram| push(stamp.time, histogram))
+}
+
+/// As [`decode`], for a chunk with start timestamps.
+pub(crate) fn decode_started<B: BucketCode>(
+    bytes: &[u8],
+    count: usize,
+    push: impl FnMut(Stamp, Histogram<B>),
+) -> Result<(), ChunkError> {
+    decode_any(bytes, count, true, push)
+}
+
+fn decode_any<B: BucketCode>(
+    bytes: &[u8],
+    count: usize,
+    has_starts: bool,
+    mut push: impl FnMut(Stamp, Histogram<B>),
+) -> Result<(), ChunkError> {
+    let count = count.min(usize::from(count_of(bytes, has_starts)));
     if count == 0 {
         return Ok(());
     }
-    let flags = *bytes.get(FLAGS_AT).ok_or(ChunkError::Truncated)?;
+    let header = *bytes.get(FLAGS_AT).ok_or(ChunkError::Truncated)?;
+    let (flags, mut starts) =
+        if has_starts { (bytes[0], Starts::of_header(header)) } else { (header, Starts::default()) };
     let mut reader = BitReader::new(&bytes[HEADER_BYTES..]);
     let mut histogram: Histogram<B> = layout::read(&mut reader)?;
     let mut time = read_varbit_int(&mut reader)?;
     let mut numbers = read_first(&mut reader, &mut histogram)?;
+    let mut start = starts.read_first(&mut reader, time)?;
     let mut delta = 0i64;
     for index in 0..count {
         if index > 0 {
+            let ahead_time = time;
             delta = delta.wrapping_add(read_varbit_int(&mut reader)?);
             time = time.wrapping_add(delta);
             read_next(&mut reader, &mut numbers, &mut histogram)?;
+            start = starts.read_next(&mut reader, index, ahead_time)?;
         }
         histogram.reset_hint = hint_at(flags, index);
-        push(time, bare_if_stale(&histogram));
+        push(Stamp { time, start }, bare_if_stale(&histogram));
     }
     Ok(())
 }

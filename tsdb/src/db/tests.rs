@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod golden;
 mod property;
+mod starts;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use model::storage::{AppendError, Appender, NewValue, SeriesRef, StorageError};
 use super::series::{Appended, Series};
 use super::slab::Slot;
 use super::{Head, SeriesId, split_ref};
-use crate::chunk::OpenChunk;
+use crate::chunk::{OpenChunk, Stamp};
 use crate::wal::record::{SampleValue, SeriesRecord, encode_samples};
 use crate::wal::{Batch, Wal};
 
@@ -48,7 +48,7 @@ pub(crate) struct Buffers {
 #[derive(Debug)]
 struct Staged {
     series: SeriesId,
-    time: i64,
+    stamp: Stamp,
     value: SampleValue,
 }
 
@@ -79,7 +79,8 @@ impl<'a> HeadAppender<'a> {
         })
     }
 
-    fn stage(&mut self, slot: Slot, generation: u32, time: i64, value: NewValue<'_>) -> Result<(), AppendError> {
+    fn stage(&mut self, slot: Slot, generation: u32, stamp: Stamp, value: NewValue<'_>) -> Result<(), AppendError> {
+        let time = stamp.time;
         let min_valid_time = self.min_valid_time(time);
         let cell = self.head.slab.cell(slot).ok_or(AppendError::UnknownSeries)?;
         let mut series = cell.lock();
@@ -97,7 +98,7 @@ impl<'a> HeadAppender<'a> {
         if !is_logged {
             self.pin_unlogged(id);
         }
-        self.buffers.staged.push(Staged { series: id, time, value });
+        self.buffers.staged.push(Staged { series: id, stamp, value });
         Ok(())
     }
 
@@ -144,7 +145,7 @@ impl<'a> HeadAppender<'a> {
         }
         encoded.clear();
         ends.clear();
-        encode_samples(staged.iter().map(|s| (s.series.wal_ref, s.time, &s.value)), encoded, ends);
+        encode_samples(staged.iter().map(|s| (s.series.wal_ref, s.stamp, &s.value)), encoded, ends);
         let mut start = 0;
         for &end in &*ends {
             batch.push(compression, &encoded[start..end]);
@@ -165,14 +166,15 @@ impl<'a> HeadAppender<'a> {
                 cell.lock().is_logged = true;
             }
         }
-        for Staged { series: id, time, value } in self.buffers.staged.drain(..) {
+        for Staged { series: id, stamp, value } in self.buffers.staged.drain(..) {
+            let time = stamp.time;
             let Some(cell) = head.slab.cell(id.slot) else {
                 continue;
             };
             let mut series = cell.lock();
             series.pending -= 1;
             let is_first = series.open.is_none();
-            match series.append(time, value.as_ref(), head.limits.chunks) {
+            match series.append(stamp, value.as_ref(), head.limits.chunks) {
                 Appended::OutOfOrder => {
                     late += 1;
                     continue;
@@ -251,7 +253,7 @@ impl Appender for HeadAppender<'_> {
         }
         loop {
             let (id, _) = self.head.find_or_create(labels, None)?;
-            let result = self.stage(id.slot, id.wal_ref as u32, timestamp.0, value);
+            let result = self.stage(id.slot, id.wal_ref as u32, timestamp.0.into(), value);
             // Removed between finding and staging: it is no longer in the index, so the next turn makes it anew.
             if matches!(result, Err(AppendError::UnknownSeries)) {
                 continue;
@@ -263,7 +265,22 @@ impl Appender for HeadAppender<'_> {
     fn append_ref(&mut self, series: SeriesRef, timestamp: Timestamp, value: NewValue<'_>) -> Result<(), AppendError> {
         self.check_batch(value)?;
         let (slot, generation) = split_ref(series);
-        let result = self.stage(slot, generation, timestamp.0, value);
+        let result = self.stage(slot, generation, timestamp.0.into(), value);
+        self.checked(result)
+    }
+
+    fn append_started(
+        &mut self,
+        series: SeriesRef,
+        start: Timestamp,
+        timestamp: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<(), AppendError> {
+        self.check_batch(value)?;
+        let (slot, generation) = split_ref(series);
+        // A start after the sample is none.
+        let start = if start < timestamp { start.0 } else { 0 };
+        let result = self.stage(slot, generation, Stamp { time: timestamp.0, start }, value);
         self.checked(result)
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Head;
 use super::series::Appended;
 use super::slab::{SLOTS_PER_PAGE, Slot};
+use crate::chunk::Stamp;
 use crate::wal::record::SampleValue;
 
 /// The most threads that enter samples.
@@ -15,7 +16,7 @@ const PARALLEL_MIN: usize = if cfg!(test) { 20 } else { 20_000 };
 /// Samples by page, each page's in order of the log.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    pages: Vec<Vec<(Slot, i64, SampleValue)>>,
+    pages: Vec<Vec<(Slot, Stamp, SampleValue)>>,
     pub(super) count: usize,
 }
 
@@ -35,12 +36,12 @@ pub(super) struct Entered {
 }
 
 impl Gathered {
-    pub(super) fn push(&mut self, slot: Slot, time: i64, value: SampleValue) {
+    pub(super) fn push(&mut self, slot: Slot, stamp: Stamp, value: SampleValue) {
         let page = slot as usize / SLOTS_PER_PAGE;
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, Vec::new);
         }
-        self.pages[page].push((slot, time, value));
+        self.pages[page].push((slot, stamp, value));
         self.count += 1;
     }
 
@@ -52,7 +53,7 @@ impl Gathered {
         let work = || {
             let mut entered = Entered::default();
             while let Some(page) = self.pages.get(next.fetch_add(1, Ordering::Relaxed)) {
-                page.iter().for_each(|(slot, time, value)| entered.enter(head, *slot, *time, value));
+                page.iter().for_each(|(slot, stamp, value)| entered.enter(head, *slot, *stamp, value));
             }
             entered
         };
@@ -81,7 +82,8 @@ impl Default for Entered {
 }
 
 impl Entered {
-    fn enter(&mut self, head: &Head, slot: Slot, time: i64, value: &SampleValue) {
+    fn enter(&mut self, head: &Head, slot: Slot, stamp: Stamp, value: &SampleValue) {
+        let time = stamp.time;
         let Some(cell) = head.slab.cell(slot) else {
             return;
         };
@@ -91,7 +93,7 @@ impl Entered {
             return;
         }
         let opens = series.open.is_none();
-        match series.append(time, value.as_ref(), head.limits.chunks) {
+        match series.append(stamp, value.as_ref(), head.limits.chunks) {
             Appended::OutOfOrder => {
                 // A sample may stand in the log twice, or was refused when it was first appended.
                 self.refused += 1;

@@ -12,7 +12,7 @@ use model::storage::StorageError;
 use parking_lot::{Mutex, RwLock};
 
 use super::series::FullChunk;
-use crate::chunk::{Encoding, OUT_OF_ORDER_BIT, xor};
+use crate::chunk::{Encoding, OUT_OF_ORDER_BIT};
 use crate::codec::{Decoder, crc32c, put_text};
 use crate::error::{corrupt, io_error};
 use crate::fs::{self, FileSystem, WriteFile};
@@ -344,7 +344,7 @@ fn enter(path: &Path, file: u32, offset: usize, view: &ChunkView<'_>, found: &mu
     let span_ms = u32::try_from(view.max_time.wrapping_sub(view.min_time)).ok();
     match (Encoding::from_byte(view.encoding), span_ms, u32::try_from(offset)) {
         (Some(encoding), Some(span_ms), Ok(offset)) => {
-            let count = xor::sample_count(view.data);
+            let count = encoding.sample_count(view.data);
             let chunk = MappedChunk { max_time: view.max_time, file, offset, span_ms, count, encoding };
             found.by_series.entry(view.series).or_default().push(chunk);
         }

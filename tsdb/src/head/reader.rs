@@ -142,6 +142,10 @@ fn trim(range: TimeRange, from: usize, columns: &mut Columns) {
     columns.values.truncate(end);
     columns.timestamps.drain(from..start);
     columns.values.drain(from..start);
+    columns.starts.truncate(end);
+    if columns.starts.len() > from {
+        columns.starts.drain(from..start.min(columns.starts.len()));
+    }
     if columns.histograms.is_empty() {
         return;
     }

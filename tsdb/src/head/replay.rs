@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use model::exemplar::Exemplar;
 use model::labels::Labels;
+use model::metadata::Metadata;
 use model::storage::StorageError;
 
 use super::Head;
@@ -15,7 +17,8 @@ use super::gather::Gathered;
 use super::mapped_chunks::{FoundChunks, MappedChunk};
 use super::slab::Slot;
 use super::tombstones::Interval;
-use crate::wal::record::{RecordSink, SampleValue, Tombstone, WalRef};
+use crate::chunk::Stamp;
+use crate::wal::record::{MappedMarker, RecordSink, SampleValue, Tombstone, WalRef};
 
 /// Samples that are gathered at least before they are entered.
 const GATHERED_MIN: usize = if cfg!(test) { 50 } else { 100_000 };
@@ -247,12 +250,12 @@ impl RecordSink for Replay<'_> {
         }
     }
 
-    fn sample(&mut self, wal_ref: WalRef, time: i64, value: SampleValue) {
+    fn sample(&mut self, wal_ref: WalRef, stamp: Stamp, value: SampleValue) {
         match self.known.find(wal_ref) {
             None => self.report.samples_unknown += 1,
-            Some(known) if time <= known.mapped_through => self.report.samples_mapped += 1,
+            Some(known) if stamp.time <= known.mapped_through => self.report.samples_mapped += 1,
             Some(known) => {
-                self.gathered.push(known.slot, time, value);
+                self.gathered.push(known.slot, stamp, value);
                 if self.gathered.count >= self.gathered_max() {
                     self.enter_gathered();
                 }
@@ -267,6 +270,16 @@ impl RecordSink for Replay<'_> {
             self.report.tombstones += 1;
         }
     }
+
+    fn exemplar(&mut self, _series: WalRef, _exemplar: Exemplar) {
+        self.report.records_skipped += 1;
+    }
+
+    fn metadata(&mut self, _series: WalRef, _metadata: Metadata) {
+        self.report.records_skipped += 1;
+    }
+
+    fn mapped_marker(&mut self, _marker: MappedMarker) {}
 
     fn skipped(&mut self, _kind: u8) {
         self.report.records_skipped += 1;

@@ -10,7 +10,7 @@ use model::storage::AppendError;
 use super::isolation::Marks;
 use super::mapped_chunks::MappedChunk;
 use super::symbols::Symbol;
-use crate::chunk::{Encoding, OpenChunk, ValueRef};
+use crate::chunk::{Encoding, OpenChunk, Stamp, ValueRef};
 use crate::wal::record::WalRef;
 
 /// Bytes after which a chunk of floats is full whatever its count: Prometheus' limit of what a block can hold in a page.
@@ -133,18 +133,20 @@ impl Series {
     }
 
     /// Appends a sample, cutting the open chunk before it if that is full.
-    pub(crate) fn append(&mut self, time: i64, value: ValueRef<'_>, limits: ChunkLimits) -> Appended {
+    pub(crate) fn append(&mut self, stamp: impl Into<Stamp>, value: ValueRef<'_>, limits: ChunkLimits) -> Appended {
+        let stamp = stamp.into();
+        let time = stamp.time;
         if self.last_time().is_some_and(|last| time <= last) {
             return Appended::OutOfOrder;
         }
-        let must_cut = self.must_cut(time, value, limits);
+        let must_cut = self.must_cut(stamp, value, limits);
         match &mut self.open {
             Some(open) if !must_cut => {
-                open.append(time, value);
+                open.append(stamp, value);
                 Appended::Taken
             }
             before => {
-                let next = OpenChunk::starting_with(time, value, before.as_ref());
+                let next = OpenChunk::starting_with(stamp, value, before.as_ref());
                 let full = before.replace(next);
                 let is_cut = full.is_some();
                 if let Some(full) = full {
@@ -158,23 +160,24 @@ impl Series {
     }
 
     /// Whether the open chunk cannot take the sample. Estimates the cut time at a quarter of the samples aimed at.
-    fn must_cut(&mut self, time: i64, value: ValueRef<'_>, limits: ChunkLimits) -> bool {
+    fn must_cut(&mut self, stamp: Stamp, value: ValueRef<'_>, limits: ChunkLimits) -> bool {
         let Some(open) = &self.open else {
             return false;
         };
         let count = open.count();
         let bytes = open.bytes().len();
         let is_large = match open {
-            OpenChunk::Xor(_) => bytes > XOR_BYTES_MAX,
+            OpenChunk::Xor(_) | OpenChunk::Xor2(_) => bytes > XOR_BYTES_MAX,
             _ => bytes >= HISTOGRAM_BYTES_TARGET && count >= HISTOGRAM_SAMPLES_MIN,
         };
-        if is_large || !open.takes(value) {
+        let loses_start = stamp.start != 0 && !open.keeps_starts();
+        if is_large || loses_start || !open.takes(value) {
             return true;
         }
         if count == limits.samples / 4 {
             self.cut_time = estimated_end(self.open_min_time, open.last_time(), self.cut_time);
         }
-        time >= self.cut_time || count >= limits.samples.saturating_mul(2)
+        stamp.time >= self.cut_time || count >= limits.samples.saturating_mul(2)
     }
 
     fn push_full(&mut self, chunk: OpenChunk) {

@@ -89,7 +89,8 @@ pub(crate) fn apply(intervals: &[Interval], from: usize, columns: &mut Columns) 
     }
     let is_deleted = |time: i64| intervals.iter().any(|i| i.min_time <= time && time <= i.max_time);
     let mut histograms = std::mem::take(&mut columns.histograms).into_iter().peekable();
-    let mut kept = 0;
+    let mut starts = std::mem::take(&mut columns.starts);
+    let (mut kept, mut starts_kept) = (0, 0);
     for index in 0..columns.timestamps.len() {
         let histogram = histograms.next_if(|(at, _)| *at as usize == index);
         let (time, value) = (columns.timestamps[index], columns.values[index]);
@@ -97,6 +98,10 @@ pub(crate) fn apply(intervals: &[Interval], from: usize, columns: &mut Columns) 
             continue;
         }
         (columns.timestamps[kept], columns.values[kept]) = (time, value);
+        if let Some(start) = starts.get(index).copied() {
+            starts[kept] = start;
+            starts_kept = kept + 1;
+        }
         if let Some((_, histogram)) = histogram {
             columns.histograms.push((kept as u32, histogram));
         }
@@ -104,6 +109,8 @@ pub(crate) fn apply(intervals: &[Interval], from: usize, columns: &mut Columns) 
     }
     columns.timestamps.truncate(kept);
     columns.values.truncate(kept);
+    starts.truncate(starts_kept);
+    columns.starts = starts;
 }
 
 #[cfg(test)]
@@ -121,10 +128,12 @@ mod tests {
         let mut columns = Columns::default();
         for time in [0, 2, 10, 25, 26, 45, 51] {
             columns.push_float(time, time as f64);
+            columns.note_start(if time == 25 || time == 26 { 7 } else { 0 });
         }
         columns.push_histogram(52, std::sync::Arc::default());
         apply(tombstones.of(7), 0, &mut columns);
         assert_eq!(columns.timestamps, [2, 26, 51, 52]);
+        assert_eq!((0..4).map(|i| columns.start_at(i)).collect::<Vec<_>>(), [0, 7, 0, 0]);
         assert!(columns.histogram_at(3).is_some() && columns.histogram_at(2).is_none());
         tombstones.truncate(26);
         assert_eq!((tombstones.of(7).len(), tombstones.of(8).len()), (1, 0));

@@ -4,16 +4,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use model::exemplar::Exemplar;
 use model::labels::Labels;
+use model::metadata::Metadata;
 use model::storage::StorageError;
 
 use super::Batch;
 use super::reader::RecordReader;
-use super::record::kind;
 use super::record::{
-    RecordSink, SampleValue, SeriesRecord, Tombstone, WalRef, decode, encode_samples, encode_tombstones,
+    MappedMarker, RecordSink, SampleValue, SeriesRecord, Tombstone, WalRef, decode, encode_exemplars, encode_metadata,
+    encode_samples, encode_tombstones,
 };
 use super::segment::{self, path_of, write_record};
+use crate::chunk::Stamp;
 use crate::config::Compression;
 use crate::error::io_error;
 use crate::fs::{self, FileSystem, WriteFile};
@@ -21,6 +26,8 @@ use crate::mmap::Map;
 
 const PREFIX: &str = "checkpoint.";
 const TEMPORARY_SUFFIX: &str = ".tmp";
+/// Series whose metadata stands in one record of a checkpoint.
+const METADATA_PER_RECORD: usize = 1000;
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -66,7 +73,7 @@ pub(crate) fn clean(fs: &dyn FileSystem, wal: &Path) -> Result<(), StorageError>
 pub(crate) struct Keep<'a> {
     /// Whether a series still lives.
     pub(crate) series: &'a dyn Fn(WalRef) -> bool,
-    /// Samples and tombstones before it go.
+    /// Samples, exemplars and tombstones before it go.
     pub(crate) min_time: i64,
     pub(crate) compression: Compression,
     pub(crate) segment_bytes: u64,
@@ -101,7 +108,7 @@ pub(crate) fn create(
     for source in &sources {
         copy(source, &mut filter)?;
     }
-    filter.output.finish().map_err(io)?;
+    filter.finish().map_err(io)?;
     fs.sync_directory(&temporary).map_err(io)?;
     fs.rename(&temporary, &directory).map_err(io)?;
     fs.sync_directory(wal).map_err(io)?;
@@ -137,16 +144,27 @@ fn copy(source: &Path, filter: &mut Filter<'_>) -> Result<(), StorageError> {
 struct Filter<'a> {
     keep: &'a Keep<'a>,
     series: SeriesRecord,
-    samples: Vec<(WalRef, i64, SampleValue)>,
+    samples: Vec<(WalRef, Stamp, SampleValue)>,
     tombstones: Vec<Tombstone>,
+    exemplars: Vec<(WalRef, Exemplar)>,
+    /// The last of each series, written at the end.
+    metadata: HashMap<WalRef, Metadata, RandomState>,
     batch: Batch,
     output: Output<'a>,
 }
 
 impl<'a> Filter<'a> {
     fn new(keep: &'a Keep<'a>, output: Output<'a>) -> Self {
-        let (series, samples, tombstones) = (SeriesRecord::default(), Vec::new(), Vec::new());
-        Self { keep, series, samples, tombstones, batch: Batch::default(), output }
+        Self {
+            keep,
+            series: SeriesRecord::default(),
+            samples: Vec::new(),
+            tombstones: Vec::new(),
+            exemplars: Vec::new(),
+            metadata: HashMap::default(),
+            batch: Batch::default(),
+            output,
+        }
     }
 
     fn take(&mut self, record: &[u8]) -> io::Result<()> {
@@ -154,18 +172,16 @@ impl<'a> Filter<'a> {
         self.series.clear();
         self.samples.clear();
         self.tombstones.clear();
+        self.exemplars.clear();
         self.batch.clear();
-        match record.first() {
-            // Not used here, but Prometheus would miss it.
-            Some(&kind::METADATA) => self.batch.push(compression, record),
-            // What cannot be understood was counted at replay; it is not carried on.
-            _ => drop(decode(record, self)),
-        }
+        // What cannot be understood was counted at replay; it is not carried on.
+        drop(decode(record, self));
         if !self.series.bytes().is_empty() {
             self.batch.push(compression, self.series.bytes());
         }
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        encode_samples(self.samples.iter().map(|(series, time, value)| (*series, *time, value)), &mut bytes, &mut ends);
+        let samples = self.samples.iter().map(|(series, stamp, value)| (*series, *stamp, value));
+        encode_samples(samples, &mut bytes, &mut ends);
         let mut start = 0;
         for end in ends {
             self.batch.push(compression, &bytes[start..end]);
@@ -176,7 +192,26 @@ impl<'a> Filter<'a> {
             encode_tombstones(&self.tombstones, &mut bytes);
             self.batch.push(compression, &bytes);
         }
+        if !self.exemplars.is_empty() {
+            bytes.clear();
+            encode_exemplars(&self.exemplars, &mut bytes);
+            self.batch.push(compression, &bytes);
+        }
         self.output.write(&self.batch)
+    }
+
+    /// Writes the metadata and ends the checkpoint.
+    fn finish(&mut self) -> io::Result<()> {
+        let mut metadata: Vec<_> = self.metadata.iter().collect();
+        metadata.sort_unstable_by_key(|(series, _)| **series);
+        for part in metadata.chunks(METADATA_PER_RECORD) {
+            let mut bytes = Vec::new();
+            encode_metadata(part.iter().map(|(series, metadata)| (**series, *metadata)), &mut bytes);
+            self.batch.clear();
+            self.batch.push(self.keep.compression, &bytes);
+            self.output.write(&self.batch)?;
+        }
+        self.output.finish()
     }
 }
 
@@ -187,11 +222,27 @@ impl RecordSink for Filter<'_> {
         }
     }
 
-    fn sample(&mut self, series: WalRef, time: i64, value: SampleValue) {
-        if time >= self.keep.min_time && (self.keep.series)(series) {
-            self.samples.push((series, time, value));
+    fn sample(&mut self, series: WalRef, stamp: Stamp, value: SampleValue) {
+        if stamp.time >= self.keep.min_time && (self.keep.series)(series) {
+            self.samples.push((series, stamp, value));
         }
     }
+
+    fn exemplar(&mut self, series: WalRef, exemplar: Exemplar) {
+        let is_recent = exemplar.timestamp.is_some_and(|timestamp| timestamp.0 >= self.keep.min_time);
+        if is_recent && (self.keep.series)(series) {
+            self.exemplars.push((series, exemplar));
+        }
+    }
+
+    fn metadata(&mut self, series: WalRef, metadata: Metadata) {
+        if (self.keep.series)(series) {
+            self.metadata.insert(series, metadata);
+        }
+    }
+
+    // These stand in the write-behind log only.
+    fn mapped_marker(&mut self, _marker: MappedMarker) {}
 
     fn tombstone(&mut self, tombstone: Tombstone) {
         if tombstone.max_time >= self.keep.min_time && (self.keep.series)(tombstone.series) {

@@ -2,24 +2,32 @@
 
 mod decode;
 mod encode;
+mod notes;
 
 use std::sync::Arc;
 
+use model::exemplar::Exemplar;
 use model::histogram::{FloatHistogram, IntHistogram};
 use model::labels::Labels;
+use model::metadata::Metadata;
 
-use crate::chunk::ValueRef;
+use crate::chunk::{Stamp, ValueRef};
 
 #[cfg(test)]
 pub(crate) use decode::RecordError;
 pub(crate) use decode::decode;
 pub(crate) use encode::{SeriesRecord, encode_samples, encode_tombstones};
+#[cfg(test)]
+pub(crate) use notes::encode_mapped_markers;
+pub(crate) use notes::{encode_exemplars, encode_metadata};
 
 /// The first byte of a record.
 pub(crate) mod kind {
     pub(crate) const SERIES: u8 = 1;
     pub(crate) const SAMPLES: u8 = 2;
     pub(crate) const TOMBSTONES: u8 = 3;
+    pub(crate) const EXEMPLARS: u8 = 4;
+    pub(crate) const MAPPED_MARKERS: u8 = 5;
     pub(crate) const METADATA: u8 = 6;
     pub(crate) const HISTOGRAMS: u8 = 7;
     pub(crate) const FLOAT_HISTOGRAMS: u8 = 8;
@@ -63,11 +71,24 @@ pub(crate) struct Tombstone {
     pub(crate) max_time: i64,
 }
 
+/// Says that a chunk of out-of-order samples is in a mapped file: those before it in the write-behind log need not be
+/// replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MappedMarker {
+    pub(crate) series: WalRef,
+    /// File in the high half, offset in the low one.
+    pub(crate) chunk: u64,
+}
+
 /// Takes what a record holds, piece by piece.
 pub(crate) trait RecordSink {
     fn series(&mut self, series: WalRef, labels: Labels);
-    fn sample(&mut self, series: WalRef, time: i64, value: SampleValue);
+    fn sample(&mut self, series: WalRef, stamp: Stamp, value: SampleValue);
     fn tombstone(&mut self, tombstone: Tombstone);
+    /// The exemplar's timestamp is always given.
+    fn exemplar(&mut self, series: WalRef, exemplar: Exemplar);
+    fn metadata(&mut self, series: WalRef, metadata: Metadata);
+    fn mapped_marker(&mut self, marker: MappedMarker);
     /// A record of a kind that is understood but not used here, or not known at all.
     fn skipped(&mut self, kind: u8);
 }

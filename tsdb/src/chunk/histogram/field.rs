@@ -119,12 +119,12 @@ impl Field for f64 {
 const WIDTHS: [u32; 8] = [0, 3, 6, 9, 12, 18, 25, 56];
 const WIDEST_PREFIX: u32 = 8;
 
-pub(super) fn write_varbit_int(writer: &mut BitWriter, value: i64) {
+pub(in crate::chunk) fn write_varbit_int(writer: &mut BitWriter, value: i64) {
     let fits = |bits: u32| value > -(1i64 << (bits - 1)) && value <= 1i64 << (bits - 1);
     write_varbit(writer, value as u64, |bits| if bits == 0 { value == 0 } else { fits(bits) });
 }
 
-pub(super) fn write_varbit_uint(writer: &mut BitWriter, value: u64) {
+pub(in crate::chunk) fn write_varbit_uint(writer: &mut BitWriter, value: u64) {
     write_varbit(writer, value, |bits| value >> bits == 0);
 }
 
@@ -157,13 +157,13 @@ fn read_varbit(reader: &mut BitReader<'_>) -> Result<(u64, u32), Truncated> {
     reader.check().map(|()| (value, bits))
 }
 
-pub(super) fn read_varbit_int(reader: &mut BitReader<'_>) -> Result<i64, Truncated> {
+pub(in crate::chunk) fn read_varbit_int(reader: &mut BitReader<'_>) -> Result<i64, Truncated> {
     let (value, bits) = read_varbit(reader)?;
     let negative = (1..64).contains(&bits) && value > 1 << (bits - 1);
     Ok(if negative { value.wrapping_sub(1 << bits) as i64 } else { value as i64 })
 }
 
-pub(super) fn read_varbit_uint(reader: &mut BitReader<'_>) -> Result<u64, Truncated> {
+pub(in crate::chunk) fn read_varbit_uint(reader: &mut BitReader<'_>) -> Result<u64, Truncated> {
     read_varbit(reader).map(|(value, _)| value)
 }
 

@@ -8,8 +8,17 @@ use model::histogram::{
 };
 use model::labels::Labels;
 
+use super::notes::{decode_exemplars, decode_mapped_markers, decode_metadata};
 use super::{RecordSink, SampleValue, Tombstone, WalRef, kind};
+use crate::chunk::Stamp;
 use crate::codec::{Decoder, Truncated};
+
+/// The mark of a sample without a start timestamp.
+pub(super) const START_NONE: u8 = 0;
+/// The mark of a sample that began when the one before it did.
+pub(super) const START_SAME: u8 = 1;
+/// The mark of a sample whose start follows.
+pub(super) const START_FOLLOWS: u8 = 2;
 
 /// Why a record with a sound checksum cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +55,9 @@ pub(crate) fn decode(record: &[u8], sink: &mut impl RecordSink) -> Result<(), Re
         kind::HISTOGRAMS_2 => decode_samples_2(&mut decoder, sink, int_value),
         kind::FLOAT_HISTOGRAMS_2 => decode_samples_2(&mut decoder, sink, float_histogram_value),
         kind::TOMBSTONES => decode_tombstones(&mut decoder, sink),
+        kind::EXEMPLARS => decode_exemplars(&mut decoder, sink),
+        kind::METADATA => decode_metadata(&mut decoder, sink),
+        kind::MAPPED_MARKERS => decode_mapped_markers(&mut decoder, sink),
         // A checkpoint's lower bound only repeats what its samples show.
         kind::MIN_VALID_TIME => Ok(()),
         other => {
@@ -56,17 +68,22 @@ pub(crate) fn decode(record: &[u8], sink: &mut impl RecordSink) -> Result<(), Re
 }
 
 fn decode_series(decoder: &mut Decoder<'_>, sink: &mut impl RecordSink) -> Result<(), RecordError> {
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| RecordError::Labels);
     while !decoder.is_empty() {
         let series = decoder.u64()?;
-        let count = decoder.count(2)?;
-        let mut pairs = Vec::with_capacity(count);
-        for _ in 0..count {
-            pairs.push((text(decoder.text()?)?, text(decoder.text()?)?));
-        }
-        sink.series(series, Labels::from_pairs(pairs).map_err(|_| RecordError::Labels)?);
+        sink.series(series, read_labels(decoder)?);
     }
     Ok(())
+}
+
+/// Labels as series, exemplars and snapshots hold them.
+pub(super) fn read_labels(decoder: &mut Decoder<'_>) -> Result<Labels, RecordError> {
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| RecordError::Labels);
+    let count = decoder.count(2)?;
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
+        pairs.push((text(decoder.text()?)?, text(decoder.text()?)?));
+    }
+    Labels::from_pairs(pairs).map_err(|_| RecordError::Labels)
 }
 
 /// Reads a value; `None` is a value of a form that this version does not store (an unknown schema).
@@ -85,12 +102,12 @@ fn decode_samples(
     while !decoder.is_empty() {
         let series = base_series.wrapping_add(decoder.varint()? as u64);
         let time = base_time.wrapping_add(decoder.varint()?);
-        push_sample(sink, series, time, read_value(decoder)?);
+        push_sample(sink, series, time.into(), read_value(decoder)?);
     }
     Ok(())
 }
 
-/// Samples with start timestamps: series as differences to the sample before, times to the first one.
+/// Samples with start timestamps: series as differences to the sample before, times and starts to the first one.
 fn decode_samples_2(
     decoder: &mut Decoder<'_>,
     sink: &mut impl RecordSink,
@@ -100,24 +117,25 @@ fn decode_samples_2(
         return Ok(());
     }
     let mut series = decoder.varint()? as u64;
-    let first_time = decoder.varint()?;
-    decoder.varint()?;
-    push_sample(sink, series, first_time, read_value(decoder)?);
+    let (first_time, first_start) = (decoder.varint()?, decoder.varint()?);
+    let mut start = first_start;
+    push_sample(sink, series, Stamp { time: first_time, start }, read_value(decoder)?);
     while !decoder.is_empty() {
         series = series.wrapping_add(decoder.varint()? as u64);
         let time = first_time.wrapping_add(decoder.varint()?);
-        // 0: no start time; 1: that of the sample before; else one follows.
-        if decoder.u8()? > 1 {
-            decoder.varint()?;
-        }
-        push_sample(sink, series, time, read_value(decoder)?);
+        start = match decoder.u8()? {
+            START_NONE => 0,
+            START_SAME => start,
+            _ => first_start.wrapping_add(decoder.varint()?),
+        };
+        push_sample(sink, series, Stamp { time, start }, read_value(decoder)?);
     }
     Ok(())
 }
 
-fn push_sample(sink: &mut impl RecordSink, series: WalRef, time: i64, value: Option<SampleValue>) {
+fn push_sample(sink: &mut impl RecordSink, series: WalRef, stamp: Stamp, value: Option<SampleValue>) {
     match value {
-        Some(value) => sink.sample(series, time, value),
+        Some(value) => sink.sample(series, stamp, value),
         None => sink.skipped(kind::HISTOGRAMS),
     }
 }

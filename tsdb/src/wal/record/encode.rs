@@ -3,8 +3,11 @@
 use model::histogram::{BucketNumber, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint, Span};
 use model::labels::Labels;
 
+use super::decode::{START_FOLLOWS, START_NONE, START_SAME};
+use super::notes::put_labels;
 use super::{SampleValue, Tombstone, WalRef, kind};
-use crate::codec::{put_text, put_uvarint, put_varint};
+use crate::chunk::Stamp;
+use crate::codec::{put_uvarint, put_varint};
 
 /// A record of new series.
 #[derive(Debug, Default)]
@@ -18,11 +21,7 @@ impl SeriesRecord {
             self.bytes.push(kind::SERIES);
         }
         self.bytes.extend_from_slice(&series.to_be_bytes());
-        put_uvarint(&mut self.bytes, labels.len() as u64);
-        for (name, value) in labels.iter_bytes() {
-            put_text(&mut self.bytes, name);
-            put_text(&mut self.bytes, value);
-        }
+        put_labels(&mut self.bytes, labels);
     }
 
     /// The record's bytes; empty if no series was pushed.
@@ -36,48 +35,100 @@ impl SeriesRecord {
 }
 
 /// The kinds of records that samples go to, in the order they are written.
-const SAMPLE_KINDS: [u8; 5] =
-    [kind::SAMPLES, kind::HISTOGRAMS, kind::CUSTOM_HISTOGRAMS, kind::FLOAT_HISTOGRAMS, kind::CUSTOM_FLOAT_HISTOGRAMS];
+const SAMPLE_KINDS: [u8; 8] = [
+    kind::SAMPLES,
+    kind::SAMPLES_2,
+    kind::HISTOGRAMS,
+    kind::CUSTOM_HISTOGRAMS,
+    kind::HISTOGRAMS_2,
+    kind::FLOAT_HISTOGRAMS,
+    kind::CUSTOM_FLOAT_HISTOGRAMS,
+    kind::FLOAT_HISTOGRAMS_2,
+];
 
-fn kind_of(value: &SampleValue) -> u8 {
+/// The kind of record a value goes to; `started` if samples of the batch have start timestamps.
+fn kind_of(value: &SampleValue, started: bool) -> u8 {
     let custom = |schema| schema == CUSTOM_BUCKETS_SCHEMA;
     match value {
+        SampleValue::Float(_) if started => kind::SAMPLES_2,
         SampleValue::Float(_) => kind::SAMPLES,
+        SampleValue::Int(_) if started => kind::HISTOGRAMS_2,
         SampleValue::Int(histogram) if custom(histogram.schema) => kind::CUSTOM_HISTOGRAMS,
         SampleValue::Int(_) => kind::HISTOGRAMS,
+        SampleValue::FloatHistogram(_) if started => kind::FLOAT_HISTOGRAMS_2,
         SampleValue::FloatHistogram(histogram) if custom(histogram.schema) => kind::CUSTOM_FLOAT_HISTOGRAMS,
         SampleValue::FloatHistogram(_) => kind::FLOAT_HISTOGRAMS,
     }
 }
 
-/// Appends the samples as records to `out`, one of each kind that occurs, and the end of each record to `ends`.
+/// Appends the samples as records to `out`, one of each kind that occurs, and the end of each record to `ends`. If one
+/// sample has a start timestamp, all go to records that hold them, so that a series' samples stay in order.
 pub(crate) fn encode_samples<'a>(
-    samples: impl Iterator<Item = (WalRef, i64, &'a SampleValue)> + Clone,
+    samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)> + Clone,
     out: &mut Vec<u8>,
     ends: &mut Vec<usize>,
 ) {
     // Which kinds occur: a batch is nearly always all floats.
+    let started = samples.clone().any(|(_, stamp, _)| stamp.start != 0);
     let mut occurs = 0u32;
     for (_, _, value) in samples.clone() {
-        occurs |= 1 << kind_of(value);
+        occurs |= 1 << kind_of(value, started);
     }
     for kind in SAMPLE_KINDS {
         if occurs & (1 << kind) == 0 {
             continue;
         }
         out.push(kind);
-        let mut base: Option<(WalRef, i64)> = None;
-        for (series, time, value) in samples.clone().filter(|(_, _, value)| kind_of(value) == kind) {
-            let (base_series, base_time) = *base.get_or_insert_with(|| {
-                out.extend_from_slice(&series.to_be_bytes());
-                out.extend_from_slice(&time.to_be_bytes());
-                (series, time)
-            });
-            put_varint(out, series.wrapping_sub(base_series) as i64);
-            put_varint(out, time.wrapping_sub(base_time));
-            put_value(out, value);
+        let chosen = samples.clone().filter(|(_, _, value)| kind_of(value, started) == kind);
+        if started {
+            put_started(chosen, out)
+        } else {
+            put_plain(chosen, out)
         }
         ends.push(out.len());
+    }
+}
+
+fn put_plain<'a>(samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)>, out: &mut Vec<u8>) {
+    let mut base: Option<(WalRef, i64)> = None;
+    for (series, Stamp { time, .. }, value) in samples {
+        let (base_series, base_time) = *base.get_or_insert_with(|| {
+            out.extend_from_slice(&series.to_be_bytes());
+            out.extend_from_slice(&time.to_be_bytes());
+            (series, time)
+        });
+        put_varint(out, series.wrapping_sub(base_series) as i64);
+        put_varint(out, time.wrapping_sub(base_time));
+        put_value(out, value);
+    }
+}
+
+fn put_started<'a>(samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)>, out: &mut Vec<u8>) {
+    let mut first: Option<Stamp> = None;
+    let (mut last_series, mut last_start) = (0, 0);
+    for (series, stamp, value) in samples {
+        match first {
+            None => {
+                put_varint(out, series as i64);
+                put_varint(out, stamp.time);
+                put_varint(out, stamp.start);
+                first = Some(stamp);
+            }
+            Some(first) => {
+                put_varint(out, series.wrapping_sub(last_series) as i64);
+                put_varint(out, stamp.time.wrapping_sub(first.time));
+                match stamp.start {
+                    0 => out.push(START_NONE),
+                    start if start == last_start => out.push(START_SAME),
+                    start => {
+                        out.push(START_FOLLOWS);
+                        put_varint(out, start.wrapping_sub(first.start));
+                    }
+                }
+            }
+        }
+        (last_series, last_start) = (series, stamp.start);
+        put_value(out, value);
     }
 }
 

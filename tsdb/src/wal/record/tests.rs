@@ -13,8 +13,21 @@ impl RecordSink for Seen {
         self.0.push(format!("{series} {labels}"));
     }
 
-    fn sample(&mut self, series: WalRef, time: i64, value: SampleValue) {
-        self.0.push(format!("{series} {time} {value:?}"));
+    fn sample(&mut self, series: WalRef, stamp: Stamp, value: SampleValue) {
+        let start = if stamp.start == 0 { String::new() } else { format!("{}..", stamp.start) };
+        self.0.push(format!("{series} {start}{} {value:?}", stamp.time));
+    }
+
+    fn exemplar(&mut self, series: WalRef, exemplar: Exemplar) {
+        self.0.push(format!("{series} {exemplar:?}"));
+    }
+
+    fn metadata(&mut self, series: WalRef, metadata: Metadata) {
+        self.0.push(format!("{series} {metadata:?}"));
+    }
+
+    fn mapped_marker(&mut self, marker: MappedMarker) {
+        self.0.push(format!("{marker:?}"));
     }
 
     fn tombstone(&mut self, tombstone: Tombstone) {
@@ -74,7 +87,11 @@ fn a_batch_becomes_one_record_of_each_kind_and_comes_back() {
         (2, 7, SampleValue::FloatHistogram(Arc::new(custom))),
     ];
     let (mut out, mut ends) = (Vec::new(), Vec::new());
-    encode_samples(samples.iter().map(|(series, time, value)| (*series, *time, value)), &mut out, &mut ends);
+    encode_samples(
+        samples.iter().map(|(series, time, value)| (*series, Stamp::from(*time), value)),
+        &mut out,
+        &mut ends,
+    );
     assert_eq!(ends.len(), 4);
     let mut start = 0;
     let mut all = Vec::new();
@@ -94,30 +111,77 @@ fn a_batch_becomes_one_record_of_each_kind_and_comes_back() {
     assert_eq!(all, expected);
 }
 
+/// Bytes written by hand after the format: floats, each way to say a start.
 #[test]
-fn samples_with_start_timestamps_are_read_without_them() {
+fn samples_with_start_timestamps_are_written_and_read_byte_by_byte() {
+    let float = |value: f64| value.to_bits().to_be_bytes();
     let mut record = vec![kind::SAMPLES_2];
-    for number in [10, 5000, 4000] {
-        crate::codec::put_varint(&mut record, number);
-    }
-    record.extend_from_slice(&1f64.to_bits().to_be_bytes());
-    for (marker, start) in [(0u8, None), (1, None), (2, Some(-3))] {
-        crate::codec::put_varint(&mut record, 1);
-        crate::codec::put_varint(&mut record, 15);
-        record.push(marker);
-        if let Some(start) = start {
-            crate::codec::put_varint(&mut record, start);
-        }
-        record.extend_from_slice(&2f64.to_bits().to_be_bytes());
-    }
-    let floats = ["10 5000 Float(1.0)", "11 5015 Float(2.0)", "12 5015 Float(2.0)", "13 5015 Float(2.0)"];
+    // Series 10, time 5000, start 4000, each zigzag.
+    record.extend([20, 0x90, 0x4e, 0xc0, 0x3e]);
+    record.extend(float(1.0));
+    // Series +1, time +15: without a start; then with one, 3 before the first; then with that of the one before.
+    record.extend([2, 30, 0]);
+    record.extend(float(2.0));
+    record.extend([2, 30, 2, 5]);
+    record.extend(float(2.0));
+    record.extend([2, 30, 1]);
+    record.extend(float(2.0));
+    let floats =
+        ["10 4000..5000 Float(1.0)", "11 5015 Float(2.0)", "12 3997..5015 Float(2.0)", "13 3997..5015 Float(2.0)"];
     assert_eq!(seen(&record), floats);
+    let (one, two) = (SampleValue::Float(1.0), SampleValue::Float(2.0));
+    let samples = [(10, 4000, 5000, &one), (11, 0, 5015, &two), (12, 3997, 5015, &two), (13, 3997, 5015, &two)];
+    let (mut out, mut ends) = (Vec::new(), Vec::new());
+    let samples = samples.into_iter().map(|(series, start, time, value)| (series, Stamp { start, time }, value));
+    encode_samples(samples, &mut out, &mut ends);
+    assert_eq!((out, ends), (record.clone(), vec![record.len()]));
+}
+
+#[test]
+fn one_sample_with_a_start_takes_all_to_records_with_starts() {
+    let int = SampleValue::Int(Arc::new(histogram()));
+    let float_histogram = SampleValue::FloatHistogram(Arc::new(histogram().to_float()));
+    let stamp = |start| Stamp { start, time: 100 };
+    let samples = [(1, stamp(0), &int), (2, stamp(50), &int), (3, stamp(0), &float_histogram)];
+    let (mut out, mut ends) = (Vec::new(), Vec::new());
+    encode_samples(samples.into_iter(), &mut out, &mut ends);
+    assert_eq!((out[0], out[ends[0]], ends.len()), (kind::HISTOGRAMS_2, kind::FLOAT_HISTOGRAMS_2, 2));
+    assert_eq!(seen(&out[..ends[0]]), [format!("1 100 {int:?}"), format!("2 50..100 {int:?}")]);
+    assert_eq!(seen(&out[ends[0]..]), [format!("3 100 {float_histogram:?}")]);
+}
+
+#[test]
+fn exemplars_metadata_and_markers_come_back() {
+    let exemplar = |value: f64, time| Exemplar {
+        labels: labels! { "trace_id" => "ab" },
+        value,
+        timestamp: Some(model::sample::Timestamp(time)),
+    };
+    let exemplars = [(7, exemplar(0.5, 1000)), (5, exemplar(-1.0, 900))];
+    let mut out = Vec::new();
+    encode_exemplars(&exemplars, &mut out);
+    assert_eq!(seen(&out), exemplars.each_ref().map(|(series, exemplar)| format!("{series} {exemplar:?}")));
+    let metadata = Metadata {
+        metric_type: model::metadata::MetricType::Summary,
+        unit: "seconds".into(),
+        help: "How long.".into(),
+    };
+    out.clear();
+    encode_metadata([(300, &metadata)].into_iter(), &mut out);
+    let mut expected = vec![6, 0xac, 2, 5, 2, 4];
+    expected.extend(b"UNIT\x07seconds\x04HELP\x09How long.");
+    assert_eq!(out, expected);
+    assert_eq!(seen(&out), [format!("300 {metadata:?}")]);
+    out.clear();
+    let marker = MappedMarker { series: 9, chunk: 1 << 32 | 8 };
+    encode_mapped_markers(&[marker], &mut out);
+    assert_eq!(seen(&out), [format!("{marker:?}")]);
 }
 
 #[test]
 fn unknown_kinds_are_counted_and_empty_records_told() {
     assert_eq!(seen(&[99, 1, 2, 3]), ["skipped 99"]);
-    assert_eq!(seen(&[4, 1]), ["skipped 4"]);
+    assert_eq!(decode(&[kind::EXEMPLARS, 1], &mut Seen::default()), Err(RecordError::Truncated));
     assert_eq!(decode(&[], &mut Seen::default()), Err(RecordError::Empty));
     assert_eq!(decode(&[kind::SERIES, 0], &mut Seen::default()), Err(RecordError::Truncated));
 }
