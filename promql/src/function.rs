@@ -235,7 +235,7 @@ pub static FUNCTIONS: &[Function] = &[
     calendar("day_of_week", Calendar::DayOfWeek),
     calendar("day_of_year", Calendar::DayOfYear),
     calendar("days_in_month", Calendar::DaysInMonth),
-    math("deg", f64::to_degrees),
+    math("deg", |v| v * 180.0 / std::f64::consts::PI),
     window("delta", Window::Delta),
     window("deriv", Window::Deriv),
     row("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Vector, Apply::Window(Window::Smoothing))
@@ -276,7 +276,7 @@ pub static FUNCTIONS: &[Function] = &[
     row("predict_linear", &[Matrix, Scalar], Vector, Apply::Window(Window::PredictLinear)),
     window("present_over_time", Window::Present),
     row("quantile_over_time", &[Scalar, Matrix], Vector, Apply::Window(Window::Quantile)),
-    math("rad", f64::to_radians),
+    math("rad", |v| v * std::f64::consts::PI / 180.0),
     clock("range", Clock::Range).experimental(),
     window("rate", Window::Rate),
     window("resets", Window::Resets),

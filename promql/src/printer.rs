@@ -64,15 +64,25 @@ fn write_list(f: &mut Formatter<'_>, labels: &[String]) -> fmt::Result {
     Ok(())
 }
 
-impl Display for Aggregate {
+/// An aggregation up to its parenthesis.
+pub(crate) struct AggregateHead<'a>(pub(crate) &'a Aggregate);
+
+impl Display for AggregateHead<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.op.as_str())?;
-        if self.without || !self.grouping.is_empty() {
-            f.write_str(if self.without { " without (" } else { " by (" })?;
-            write_list(f, &self.grouping)?;
+        let Aggregate { op, without, grouping, .. } = self.0;
+        f.write_str(op.as_str())?;
+        if *without || !grouping.is_empty() {
+            f.write_str(if *without { " without (" } else { " by (" })?;
+            write_list(f, grouping)?;
             f.write_str(") ")?;
         }
-        f.write_char('(')?;
+        Ok(())
+    }
+}
+
+impl Display for Aggregate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", AggregateHead(self))?;
         if let Some(param) = &self.param {
             write!(f, "{param}, ")?;
         }
@@ -80,16 +90,25 @@ impl Display for Aggregate {
     }
 }
 
-impl Display for Binary {
+/// A binary operator with its modifiers.
+pub(crate) struct BinaryHead<'a>(pub(crate) &'a Binary);
+
+impl Display for BinaryHead<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.lhs, self.op.as_str())?;
-        if self.return_bool {
+        f.write_str(self.0.op.as_str())?;
+        if self.0.return_bool {
             f.write_str(" bool")?;
         }
-        if let Some(matching) = self.vector_matching() {
-            matching.fmt(f)?;
+        match self.0.vector_matching() {
+            Some(matching) => matching.fmt(f),
+            None => Ok(()),
         }
-        write!(f, " {}", self.rhs)
+    }
+}
+
+impl Display for Binary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.lhs, BinaryHead(self), self.rhs)
     }
 }
 
@@ -183,13 +202,23 @@ impl Display for RangeSelector {
     }
 }
 
-impl Display for Subquery {
+/// What makes a subquery of an expression: its range, step and modifiers.
+pub(crate) struct SubqueryTail<'a>(pub(crate) &'a Subquery);
+
+impl Display for SubqueryTail<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}:", self.expr, self.range)?;
-        if let Some(step) = &self.step {
+        let Subquery { range, step, shift, .. } = self.0;
+        write!(f, "[{range}:")?;
+        if let Some(step) = step {
             step.fmt(f)?;
         }
-        write!(f, "]{}{}", AtText(&self.shift), OffsetText(&self.shift))
+        write!(f, "]{}{}", AtText(shift), OffsetText(shift))
+    }
+}
+
+impl Display for Subquery {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.expr, SubqueryTail(self))
     }
 }
 
@@ -211,8 +240,9 @@ struct OffsetText<'a>(&'a Shift);
 impl Display for OffsetText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.0.offset {
+            // An offset of nothing is not shown.
+            Some(Length::Fixed(0)) | None => Ok(()),
             Some(offset) => write!(f, " offset {offset}"),
-            None => Ok(()),
         }
     }
 }
@@ -273,6 +303,7 @@ mod tests {
             ("-a ^ 2 * -1", "-a ^ 2 * -1"),
             ("(1 + 2) * 1h30m", "(1 + 2) * 1h30m"),
             ("foo offset -min_of(10s, +max_of(step() ^ 2, 2))", "foo offset -min_of(10s, max_of(step() ^ 2, 2))"),
+            ("foo offset 0s", "foo"),
             ("foo[(5m) + 1]", "foo[(5m) + 1]"),
             ("a{b=\"c\"}[5m] smoothed @ start() offset 1m", "a{b=\"c\"}[5m] smoothed @ start() offset 1m"),
         ] {

@@ -1,6 +1,6 @@
 //! Whatever is printed parses back to the same; whatever is thrown at the parser gives an answer.
 
-use promql::{Options, parse_selector, parse_with, print};
+use promql::{Options, format, parse_selector, parse_with, print, to_json};
 use proptest::prelude::*;
 
 fn label() -> impl Strategy<Value = String> {
@@ -70,6 +70,20 @@ proptest! {
         let again = parse_with(&printed, &Options::all());
         prop_assert!(again.is_ok(), "{text} printed as {printed}: {}", again.unwrap_err());
         prop_assert_eq!(print(&again.unwrap()), printed);
+    }
+
+    #[test]
+    fn formatting_is_a_fixed_point(text in expression()) {
+        let expr = parse_with(&text, &Options::all()).unwrap();
+        let formatted = format(&expr);
+        let again = parse_with(&formatted, &Options::all());
+        prop_assert!(again.is_ok(), "{text} formatted as {formatted}: {}", again.unwrap_err());
+        let again = again.unwrap();
+        prop_assert_eq!(print(&again), print(&expr));
+        // Matchers are printed in order, whatever order they were written in.
+        let canonical = parse_with(&print(&expr), &Options::all()).unwrap();
+        prop_assert_eq!(to_json(&again), to_json(&canonical));
+        prop_assert_eq!(format(&again), formatted);
     }
 
     #[test]
