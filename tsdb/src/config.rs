@@ -26,6 +26,8 @@ pub enum Compression {
     /// With snappy.
     #[default]
     Snappy,
+    /// With zstd: smaller, and slower.
+    Zstd,
 }
 
 /// Whether the data directory is guarded by its lock file.
@@ -58,6 +60,8 @@ pub struct Config {
     pub mapped_file_bytes: u32,
     /// Samples after which a chunk is full.
     pub samples_per_chunk: u16,
+    /// How many exemplars are kept; 0 keeps none. Prometheus' `exemplar-storage` keeps 100,000 unless told otherwise.
+    pub exemplars_max: u64,
     /// Whether the directory is locked.
     pub lock_file: LockFile,
     /// Shows how far opening is.
@@ -75,6 +79,7 @@ impl Default for Config {
             fsync: Fsync::Every(Duration::from_secs(1)),
             mapped_file_bytes: 128 * 1024 * 1024,
             samples_per_chunk: 120,
+            exemplars_max: 0,
             lock_file: LockFile::Lock,
             replay_progress: Arc::default(),
         }
@@ -97,6 +102,9 @@ impl Config {
         }
         if self.series_max > crate::head::slab::SLOTS_MAX as u64 {
             return broken("series_max", "must not exceed 2^26");
+        }
+        if self.exemplars_max > crate::exemplars::EXEMPLARS_MAX as u64 {
+            return broken("exemplars_max", "must not exceed 2^30");
         }
         if self.wal_segment_bytes < 2 * page || !self.wal_segment_bytes.is_multiple_of(page) {
             return broken("wal_segment_bytes", "must be a multiple of 32 KiB, and at least two of them");

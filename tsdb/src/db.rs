@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use model::exemplar::Exemplar;
+use model::labels::Labels;
 use model::matcher::Matcher;
+use model::metadata::Metadata;
 use model::sample::Timestamp;
-use model::storage::{Appendable, Appender, Querier, Queryable, StorageError};
+use model::storage::{Appendable, Appender, ExemplarQueryable, Querier, Queryable, SeriesRef, StorageError};
 use parking_lot::Mutex;
 
 use crate::config::Config;
@@ -111,6 +114,22 @@ impl Db {
     /// Bytes of the symbol table.
     pub fn symbol_table_bytes(&self) -> u64 {
         self.head.symbols.read().bytes()
+    }
+
+    /// Changes how many exemplars are kept; the newest stay.
+    pub fn set_exemplars_max(&self, max: u64) {
+        let max = usize::try_from(max).unwrap_or(usize::MAX).min(crate::exemplars::EXEMPLARS_MAX);
+        self.head.exemplars.resize(max);
+    }
+
+    /// What the family of a series of the head says of itself, if it was ever told.
+    pub fn metadata_of(&self, series: SeriesRef) -> Option<Arc<Metadata>> {
+        self.head.metadata_of(series)
+    }
+
+    /// Metadata of the head's series by metric name, sorted, each pair once; at most `limit` if not 0.
+    pub fn metadata(&self, limit: usize) -> Vec<(String, Arc<Metadata>)> {
+        self.head.metadata_by_name(limit)
     }
 
     /// What the write-ahead log holds.
@@ -301,6 +320,17 @@ impl Appendable for Db {
 impl Queryable for Db {
     fn querier(&self, min_time: Timestamp, max_time: Timestamp) -> Result<Box<dyn Querier>, StorageError> {
         Ok(Box::new(HeadQuerier::new(&self.head, min_time, max_time)))
+    }
+}
+
+impl ExemplarQueryable for Db {
+    fn exemplars(
+        &self,
+        min_time: Timestamp,
+        max_time: Timestamp,
+        selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StorageError> {
+        Ok(self.head.exemplars.select(min_time, max_time, selectors))
     }
 }
 

@@ -11,6 +11,7 @@ mod gather;
 pub(crate) mod index;
 pub(crate) mod isolation;
 pub(crate) mod mapped_chunks;
+pub(crate) mod metadata;
 pub(crate) mod reader;
 pub(crate) mod replay;
 pub(crate) mod select;
@@ -28,6 +29,7 @@ use model::labels::Labels;
 use model::storage::{AppendError, SeriesRef, StorageError};
 use parking_lot::{Mutex, RwLock};
 
+use crate::exemplars::Exemplars;
 use crate::metrics::Instruments;
 use crate::postings::Postings;
 use crate::wal::record::{WAL_REF_MAX, WalRef};
@@ -35,6 +37,7 @@ use appender::Buffers;
 use index::{SeriesIndex, find_in, insert_in};
 use isolation::Isolation;
 use mapped_chunks::MappedChunks;
+use metadata::SeriesMetadata;
 use series::{ChunkLimits, FullChunk, Series};
 use slab::{Slab, Slot};
 use symbols::Symbols;
@@ -84,6 +87,7 @@ impl Times {
 pub(crate) struct HeadLimits {
     pub(crate) chunks: ChunkLimits,
     pub(crate) series_max: u64,
+    pub(crate) exemplars_max: usize,
 }
 
 /// The head.
@@ -96,6 +100,8 @@ pub(crate) struct Head {
     pub(crate) isolation: Arc<Isolation>,
     pub(crate) mapped: MappedChunks,
     pub(crate) tombstones: RwLock<Tombstones>,
+    pub(crate) metadata: RwLock<SeriesMetadata>,
+    pub(crate) exemplars: Exemplars,
     pub(crate) times: Times,
     limits: HeadLimits,
     /// The last number given to a series.
@@ -149,6 +155,8 @@ impl Head {
             isolation: Arc::default(),
             mapped,
             tombstones: RwLock::default(),
+            metadata: RwLock::default(),
+            exemplars: Exemplars::new(limits.exemplars_max, Arc::clone(&instruments)),
             times: Times::new(),
             limits,
             last_ref: AtomicU64::new(0),

@@ -20,6 +20,7 @@ mod codec;
 mod config;
 mod db;
 mod error;
+mod exemplars;
 mod fs;
 mod head;
 mod lock;

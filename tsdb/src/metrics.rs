@@ -65,7 +65,7 @@ pub struct HeadInstruments {
     pub chunks: Gauge,
     /// `prometheus_tsdb_head_active_appenders`
     pub active_appenders: Gauge,
-    /// Exemplars accepted and dropped: this storage keeps none.
+    /// Exemplars accepted and dropped because none are kept.
     pub exemplars_dropped: Counter,
     /// `prometheus_tsdb_isolation_high_watermark`: the last commit begun.
     pub last_commit: Gauge,
@@ -100,6 +100,23 @@ pub struct WalInstruments {
     pub refusing: Gauge,
 }
 
+/// What happens to exemplars.
+#[derive(Debug, Default)]
+pub struct ExemplarInstruments {
+    /// `prometheus_tsdb_exemplar_exemplars_appended_total`
+    pub appended: Counter,
+    /// `prometheus_tsdb_exemplar_exemplars_in_storage`
+    pub in_storage: Gauge,
+    /// `prometheus_tsdb_exemplar_series_with_exemplars_in_storage`
+    pub series_in_storage: Gauge,
+    /// `prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds`, in milliseconds: the time of the oldest one kept.
+    pub oldest_ms: Gauge,
+    /// `prometheus_tsdb_exemplar_max_exemplars`
+    pub max: Gauge,
+    /// `prometheus_tsdb_exemplar_out_of_order_exemplars_total`
+    pub out_of_order: Counter,
+}
+
 /// All instruments of a database.
 #[derive(Debug, Default)]
 pub struct Instruments {
@@ -107,6 +124,8 @@ pub struct Instruments {
     pub head: HeadInstruments,
     /// Of the write-ahead log.
     pub wal: WalInstruments,
+    /// Of the exemplars.
+    pub exemplars: ExemplarInstruments,
     /// `prometheus_tsdb_mmap_chunk_corruptions_total`
     pub mapped_chunk_corruptions: Counter,
     /// `prometheus_tsdb_head_truncations_total`

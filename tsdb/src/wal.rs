@@ -5,6 +5,7 @@
 //! pretends. Written by any thread through the writer's lock; syncing holds no lock that appends need.
 
 pub(crate) mod checkpoint;
+mod compression;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod repair;
@@ -22,10 +23,8 @@ use crate::config::{Compression, Config, Fsync};
 use crate::error::io_error;
 use crate::fs::{FileSystem, WriteFile};
 use crate::metrics::Instruments;
-use segment::{FLAG_SNAPPY, PAGE_BYTES, framed_bytes_max, path_of, write_record};
-
-/// Records shorter than this are not worth compressing.
-const COMPRESSED_BYTES_MIN: usize = 64;
+use compression::Compressor;
+use segment::{PAGE_BYTES, framed_bytes_max, path_of, write_record};
 
 /// The log, open for appending.
 #[derive(Debug)]
@@ -78,22 +77,11 @@ impl Refusal {
 }
 
 /// Records of one batch, encoded and compressed before the writer's lock is taken.
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
     records: Vec<(u8, Range<usize>)>,
     bytes: Vec<u8>,
-    snappy: snap::raw::Encoder,
-}
-
-impl std::fmt::Debug for Batch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch").field("records", &self.records).finish_non_exhaustive()
-    }
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self { records: Vec::new(), bytes: Vec::new(), snappy: snap::raw::Encoder::new() }
-    }
+    compressor: Compressor,
 }
 
 impl Batch {
@@ -109,21 +97,7 @@ impl Batch {
     /// Adds a record.
     pub(crate) fn push(&mut self, compression: Compression, record: &[u8]) {
         let start = self.bytes.len();
-        let mut flags = 0;
-        if compression == Compression::Snappy && record.len() >= COMPRESSED_BYTES_MIN {
-            self.bytes.resize(start + snap::raw::max_compress_len(record.len()), 0);
-            // Fails only for records beyond 4 GiB, or a buffer too small; then the record is written plain.
-            if let Ok(length) = self.snappy.compress(record, &mut self.bytes[start..])
-                && length < record.len()
-            {
-                self.bytes.truncate(start + length);
-                flags = FLAG_SNAPPY;
-            }
-        }
-        if flags == 0 {
-            self.bytes.truncate(start);
-            self.bytes.extend_from_slice(record);
-        }
+        let flags = self.compressor.push(compression, record, &mut self.bytes);
         self.records.push((flags, start..self.bytes.len()));
     }
 }

@@ -48,7 +48,7 @@ impl Db {
         let (mapped, found) =
             MappedChunks::open(Arc::clone(&fs), &directory.join("chunks_head"), config.mapped_file_bytes)?;
         let chunks = ChunkLimits { range_ms: config.block_range_ms, samples: config.samples_per_chunk };
-        let limits = HeadLimits { chunks, series_max: config.series_max };
+        let limits = HeadLimits { chunks, series_max: config.series_max, exemplars_max: config.exemplars_max as usize };
         let head = Head::new(limits, mapped, Arc::clone(&instruments));
         let mut replay = Replay::new(&head, found);
         let next_segment = replay_log(&*fs, &wal_directory, &mut replay, &instruments, &config.replay_progress)?;
@@ -131,8 +131,7 @@ fn replay_segment(
                 replay.check()?;
             }
             Ok(None) => return Ok(()),
-            Err(Damage { offset, reason, is_unsupported: true, .. }) => return Err(corrupt(&path, offset, reason)),
-            Err(Damage { good_bytes, offset, reason, .. }) => {
+            Err(Damage { good_bytes, offset, reason }) => {
                 instruments.wal.corruptions.add(1);
                 replay.report.damage.push(corrupt(&path, offset, reason));
                 return repair::set_aside(fs, directory, number, good_bytes);

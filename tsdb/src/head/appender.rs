@@ -15,11 +15,14 @@ use super::series::{Appended, Series};
 use super::slab::Slot;
 use super::{Head, SeriesId, split_ref};
 use crate::chunk::{OpenChunk, Stamp};
-use crate::wal::record::{SampleValue, SeriesRecord, encode_samples};
+use crate::exemplars::Verdict;
+use crate::wal::record::{SampleValue, SeriesRecord, encode_exemplars, encode_metadata, encode_samples};
 use crate::wal::{Batch, Wal};
 
 /// The most samples of one batch.
 pub(crate) const BATCH_SAMPLES_MAX: usize = 10_000_000;
+/// The most exemplars of one batch.
+const BATCH_EXEMPLARS_MAX: usize = 100_000;
 /// Buffers kept for later appenders, and the largest kept.
 const BUFFERS_MAX: usize = 16;
 const BUFFER_SAMPLES_MAX: usize = 100_000;
@@ -41,6 +44,9 @@ pub(crate) struct Buffers {
     series_record: SeriesRecord,
     encoded: Vec<u8>,
     ends: Vec<usize>,
+    /// With their timestamps.
+    exemplars: Vec<(SeriesId, Exemplar)>,
+    metadata: Vec<(SeriesId, Metadata)>,
     batch: Batch,
     cut: Vec<Slot>,
 }
@@ -133,7 +139,8 @@ impl<'a> HeadAppender<'a> {
 
     /// Writes the batch's records to the log.
     fn log(&mut self) -> Result<(), StorageError> {
-        let Buffers { staged, unlogged, series_record, encoded, ends, batch, .. } = &mut *self.buffers;
+        let Buffers { staged, unlogged, series_record, encoded, ends, batch, exemplars, metadata, .. } =
+            &mut *self.buffers;
         let compression = self.wal.compression();
         batch.clear();
         series_record.clear();
@@ -146,6 +153,14 @@ impl<'a> HeadAppender<'a> {
         encoded.clear();
         ends.clear();
         encode_samples(staged.iter().map(|s| (s.series.wal_ref, s.stamp, &s.value)), encoded, ends);
+        if !metadata.is_empty() {
+            encode_metadata(metadata.iter().map(|(id, metadata)| (id.wal_ref, metadata)), encoded);
+            ends.push(encoded.len());
+        }
+        if !exemplars.is_empty() {
+            encode_exemplars(exemplars.iter().map(|(id, exemplar)| (id.wal_ref, exemplar)), encoded);
+            ends.push(encoded.len());
+        }
         let mut start = 0;
         for &end in &*ends {
             batch.push(compression, &encoded[start..end]);
@@ -198,6 +213,7 @@ impl<'a> HeadAppender<'a> {
         }
         head.isolation.end_commit(commit);
         self.refused.out_of_order += late;
+        self.apply_notes();
         let instruments = &head.instruments.head;
         instruments.float_samples.add(floats);
         instruments.histogram_samples.add(histograms);
@@ -212,6 +228,19 @@ impl<'a> HeadAppender<'a> {
         (floats + histograms) as usize
     }
 
+    /// Enters metadata and exemplars.
+    fn apply_notes(&mut self) {
+        if !self.buffers.metadata.is_empty() {
+            let mut all = self.head.metadata.write();
+            self.buffers.metadata.drain(..).for_each(|(id, metadata)| all.set(id.slot, &metadata));
+        }
+        if !self.buffers.exemplars.is_empty() {
+            let head = self.head;
+            let entered = self.buffers.exemplars.drain(..).map(|(id, exemplar)| (head.labels_at(id.slot), exemplar));
+            head.exemplars.enter(entered, 0);
+        }
+    }
+
     /// Unpins the staged samples' series.
     fn unstage(&mut self) {
         for staged in self.buffers.staged.drain(..) {
@@ -220,6 +249,8 @@ impl<'a> HeadAppender<'a> {
             }
         }
         self.buffers.unlogged.clear();
+        self.buffers.exemplars.clear();
+        self.buffers.metadata.clear();
     }
 }
 
@@ -284,15 +315,39 @@ impl Appender for HeadAppender<'_> {
         self.checked(result)
     }
 
-    fn append_exemplar(&mut self, series: SeriesRef, _exemplar: &Exemplar) -> Result<(), AppendError> {
-        self.check_alive(series)?;
-        self.head.instruments.head.exemplars_dropped.add(1);
-        Ok(())
+    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
+        let (id, last_time) = self.noted(series)?;
+        let labels = self.head.labels_at(id.slot);
+        let timestamp = exemplar.timestamp.or(last_time.map(Timestamp)).ok_or(AppendError::OutOfBounds)?;
+        let exemplar = Exemplar { timestamp: Some(timestamp), ..exemplar.clone() };
+        match self.head.exemplars.check(&labels, &exemplar, 0) {
+            Ok(Verdict::Accept) if self.buffers.exemplars.len() < BATCH_EXEMPLARS_MAX => {
+                self.buffers.exemplars.push((id, exemplar));
+                Ok(())
+            }
+            Ok(Verdict::Accept) => {
+                Err(AppendError::Limit { name: "batch_exemplars_max", max: BATCH_EXEMPLARS_MAX as u64 })
+            }
+            Ok(Verdict::Same) => Ok(()),
+            Ok(Verdict::Disabled) => {
+                self.head.instruments.head.exemplars_dropped.add(1);
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, AppendError::OutOfOrder) {
+                    self.head.instruments.exemplars.out_of_order.add(1);
+                }
+                Err(error)
+            }
+        }
     }
 
-    fn update_metadata(&mut self, series: SeriesRef, _metadata: &Metadata) -> Result<(), AppendError> {
-        // Storage keeps no metadata yet: the API serves the scraper's.
-        self.check_alive(series)
+    fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError> {
+        let (id, _) = self.noted(series)?;
+        if self.head.metadata.read().of(id.slot).is_none_or(|known| **known != *metadata) {
+            self.buffers.metadata.push((id, metadata.clone()));
+        }
+        Ok(())
     }
 
     fn commit(mut self: Box<Self>) -> Result<usize, StorageError> {
@@ -304,10 +359,25 @@ impl Appender for HeadAppender<'_> {
 }
 
 impl HeadAppender<'_> {
-    fn check_alive(&self, series: SeriesRef) -> Result<(), AppendError> {
+    /// A living series of which something is to be noted, with its last time, that of this batch included. If the log
+    /// does not know the series yet, it will with this batch.
+    fn noted(&mut self, series: SeriesRef) -> Result<(SeriesId, Option<i64>), AppendError> {
         let (slot, generation) = split_ref(series);
         let cell = self.head.slab.cell(slot).ok_or(AppendError::UnknownSeries)?;
-        if cell.lock().is_alive(generation) { Ok(()) } else { Err(AppendError::UnknownSeries) }
+        let (id, last_time, is_logged) = {
+            let series = cell.lock();
+            if !series.is_alive(generation) {
+                return Err(AppendError::UnknownSeries);
+            }
+            (SeriesId { slot, wal_ref: series.wal_ref }, series.last_time(), series.is_logged)
+        };
+        let staged = self.buffers.staged.iter().rfind(|staged| staged.series.wal_ref == id.wal_ref);
+        let last_time = staged.map(|staged| staged.stamp.time).or(last_time);
+        // A staged sample of it has pinned it for the log already.
+        if !is_logged && staged.is_none() {
+            self.pin_unlogged(id);
+        }
+        Ok((id, last_time))
     }
 }
 

@@ -39,6 +39,10 @@ pub struct ReplayReport {
     pub samples_refused: u64,
     /// Tombstones.
     pub tombstones: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+    /// Metadata of series.
+    pub metadata: u64,
     /// Records of kinds that are understood but not used here, or not known.
     pub records_skipped: u64,
     /// Records with a sound checksum that could not be understood.
@@ -271,12 +275,19 @@ impl RecordSink for Replay<'_> {
         }
     }
 
-    fn exemplar(&mut self, _series: WalRef, _exemplar: Exemplar) {
-        self.report.records_skipped += 1;
+    fn exemplar(&mut self, series: WalRef, exemplar: Exemplar) {
+        if let Some(known) = self.known.find(series) {
+            let labels = self.head.labels_at(known.slot);
+            self.head.exemplars.enter([(labels, exemplar)], 0);
+            self.report.exemplars += 1;
+        }
     }
 
-    fn metadata(&mut self, _series: WalRef, _metadata: Metadata) {
-        self.report.records_skipped += 1;
+    fn metadata(&mut self, series: WalRef, metadata: Metadata) {
+        if let Some(known) = self.known.find(series) {
+            self.head.metadata.write().set(known.slot, &metadata);
+            self.report.metadata += 1;
+        }
     }
 
     fn mapped_marker(&mut self, _marker: MappedMarker) {}

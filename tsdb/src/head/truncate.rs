@@ -61,6 +61,7 @@ impl Head {
         }
         self.times.set_min(first_time);
         self.tombstones.write().truncate(min_time);
+        self.metadata.write().shrink();
         self.instruments.head.series_removed.add(truncated.series as u64);
         self.instruments.head.series.add(-(truncated.series as i64));
         self.instruments.head.chunks_removed.add(truncated.chunks as u64);
@@ -95,6 +96,7 @@ impl Head {
         self.postings.write().remove(slot, &symbols);
         drop(stripe);
         self.tombstones.write().remove(slot);
+        self.metadata.write().remove(slot);
         self.work.graveyard.lock().graves.push((self.isolation.last_reader(), slot));
         true
     }

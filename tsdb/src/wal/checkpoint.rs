@@ -194,7 +194,7 @@ impl<'a> Filter<'a> {
         }
         if !self.exemplars.is_empty() {
             bytes.clear();
-            encode_exemplars(&self.exemplars, &mut bytes);
+            encode_exemplars(self.exemplars.iter().map(|(series, exemplar)| (*series, exemplar)), &mut bytes);
             self.batch.push(compression, &bytes);
         }
         self.output.write(&self.batch)

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::compression::Decompressor;
 use super::segment::{
-    FLAG_SNAPPY, FLAG_ZSTD, FRAGMENT_HEADER_BYTES, KIND_FIRST, KIND_FULL, KIND_LAST, KIND_MASK, KIND_MIDDLE,
-    KIND_PAGE_END, PAGE_BYTES,
+    FRAGMENT_HEADER_BYTES, KIND_FIRST, KIND_FULL, KIND_LAST, KIND_MASK, KIND_MIDDLE, KIND_PAGE_END, PAGE_BYTES,
 };
 use crate::codec::crc32c;
 
@@ -20,8 +20,6 @@ pub(crate) struct Damage {
     /// Where in the segment the fault stands.
     pub(crate) offset: u64,
     pub(crate) reason: Arc<str>,
-    /// The bytes are sound, but of a form this version does not read: nothing may be cut off.
-    pub(crate) is_unsupported: bool,
 }
 
 /// Iterates over the records of one segment's bytes.
@@ -33,8 +31,7 @@ pub(crate) struct RecordReader<'a> {
     good: usize,
     /// Parts of a record that stands in several pages.
     parts: Vec<u8>,
-    plain: Vec<u8>,
-    snappy: snap::raw::Decoder,
+    decompressor: Decompressor,
     is_over: bool,
 }
 
@@ -46,8 +43,7 @@ struct Fragment<'a> {
 
 impl<'a> RecordReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        let snappy = snap::raw::Decoder::new();
-        Self { bytes, at: 0, good: 0, parts: Vec::new(), plain: Vec::new(), snappy, is_over: false }
+        Self { bytes, at: 0, good: 0, parts: Vec::new(), decompressor: Decompressor::default(), is_over: false }
     }
 
     /// The next record, decompressed, or `None` at the end. After an error the segment is over.
@@ -65,11 +61,10 @@ impl<'a> RecordReader<'a> {
                     Some(part) => part,
                     None => &self.parts,
                 };
-                let plain = decompress(&mut self.snappy, &mut self.plain, flags, record).map_err(|reason| {
+                let plain = self.decompressor.plain(flags, record).map_err(|reason| {
                     self.is_over = true;
                     let good = self.good as u64;
-                    let is_unsupported = flags == FLAG_ZSTD;
-                    Damage { good_bytes: good, offset: good, reason: reason.into(), is_unsupported }
+                    Damage { good_bytes: good, offset: good, reason: reason.into() }
                 })?;
                 self.good = position;
                 Ok(Some(plain))
@@ -81,7 +76,7 @@ impl<'a> RecordReader<'a> {
             Err(reason) => {
                 self.is_over = true;
                 let (good_bytes, offset) = (self.good as u64, self.at as u64);
-                Err(Damage { good_bytes, offset, reason: reason.into(), is_unsupported: false })
+                Err(Damage { good_bytes, offset, reason: reason.into() })
             }
         }
     }
@@ -140,27 +135,5 @@ impl<'a> RecordReader<'a> {
             self.at += FRAGMENT_HEADER_BYTES + length;
             return Ok(Some(Fragment { kind: first & KIND_MASK, flags: first & !KIND_MASK, part }));
         }
-    }
-}
-
-fn decompress<'b>(
-    snappy: &mut snap::raw::Decoder,
-    plain: &'b mut Vec<u8>,
-    flags: u8,
-    record: &'b [u8],
-) -> Result<&'b [u8], &'static str> {
-    match flags {
-        0 => Ok(record),
-        FLAG_SNAPPY => {
-            let length = snap::raw::decompress_len(record).map_err(|_| "a record's snappy header is wrong")?;
-            if length > RECORD_BYTES_MAX {
-                return Err("a record longer than any can be");
-            }
-            plain.resize(length, 0);
-            let written = snappy.decompress(record, plain).map_err(|_| "a record's snappy data is wrong")?;
-            Ok(&plain[..written])
-        }
-        FLAG_ZSTD => Err("a record is compressed with zstd, which this version does not read"),
-        _ => Err("a fragment has unknown flags"),
     }
 }

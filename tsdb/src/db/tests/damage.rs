@@ -46,7 +46,7 @@ fn samples_found(log: &[u8]) -> (usize, ReplayReport) {
 
 #[test]
 fn every_bit_flipped() {
-    for compression in [Compression::None, Compression::Snappy] {
+    for compression in [Compression::None, Compression::Snappy, Compression::Zstd] {
         let directory = tempfile::tempdir().unwrap();
         let log = written(directory.path(), compression);
         let all = 4 * SAMPLES as usize;

@@ -39,16 +39,22 @@ fn time_of(exemplar: &Exemplar) -> i64 {
 }
 
 /// Appends the exemplars as one record. Each has its timestamp.
-pub(crate) fn encode_exemplars(exemplars: &[(WalRef, Exemplar)], out: &mut Vec<u8>) {
+pub(crate) fn encode_exemplars<'a>(exemplars: impl Iterator<Item = (WalRef, &'a Exemplar)>, out: &mut Vec<u8>) {
     out.push(kind::EXEMPLARS);
-    let Some((base_series, first)) = exemplars.first() else {
-        return;
-    };
-    let base_time = time_of(first);
-    out.extend_from_slice(&base_series.to_be_bytes());
-    out.extend_from_slice(&base_time.to_be_bytes());
+    put_exemplars(exemplars, out);
+}
+
+/// As [`encode_exemplars`] without the record's kind, which a snapshot numbers otherwise.
+pub(crate) fn put_exemplars<'a>(exemplars: impl Iterator<Item = (WalRef, &'a Exemplar)>, out: &mut Vec<u8>) {
+    let mut base = None;
     for (series, exemplar) in exemplars {
-        put_varint(out, series.wrapping_sub(*base_series) as i64);
+        let (base_series, base_time) = *base.get_or_insert_with(|| {
+            let time = time_of(exemplar);
+            out.extend_from_slice(&series.to_be_bytes());
+            out.extend_from_slice(&time.to_be_bytes());
+            (series, time)
+        });
+        put_varint(out, series.wrapping_sub(base_series) as i64);
         put_varint(out, time_of(exemplar).wrapping_sub(base_time));
         out.extend_from_slice(&exemplar.value.to_bits().to_be_bytes());
         put_labels(out, &exemplar.labels);

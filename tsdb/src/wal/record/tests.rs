@@ -159,7 +159,7 @@ fn exemplars_metadata_and_markers_come_back() {
     };
     let exemplars = [(7, exemplar(0.5, 1000)), (5, exemplar(-1.0, 900))];
     let mut out = Vec::new();
-    encode_exemplars(&exemplars, &mut out);
+    encode_exemplars(exemplars.iter().map(|(series, exemplar)| (*series, exemplar)), &mut out);
     assert_eq!(seen(&out), exemplars.each_ref().map(|(series, exemplar)| format!("{series} {exemplar:?}")));
     let metadata = Metadata {
         metric_type: model::metadata::MetricType::Summary,
