@@ -60,6 +60,8 @@ pub struct Config {
     pub mapped_file_bytes: u32,
     /// Samples after which a chunk is full.
     pub samples_per_chunk: u16,
+    /// How far behind the newest sample out-of-order ones are taken (`out_of_order_time_window`); 0 takes none.
+    pub out_of_order_window_ms: i64,
     /// How many exemplars are kept; 0 keeps none. Prometheus' `exemplar-storage` keeps 100,000 unless told otherwise.
     pub exemplars_max: u64,
     /// Whether the directory is locked.
@@ -79,6 +81,7 @@ impl Default for Config {
             fsync: Fsync::Every(Duration::from_secs(1)),
             mapped_file_bytes: 128 * 1024 * 1024,
             samples_per_chunk: 120,
+            out_of_order_window_ms: 0,
             exemplars_max: 0,
             lock_file: LockFile::Lock,
             replay_progress: Arc::default(),
@@ -102,6 +105,9 @@ impl Config {
         }
         if self.series_max > crate::head::slab::SLOTS_MAX as u64 {
             return broken("series_max", "must not exceed 2^26");
+        }
+        if self.out_of_order_window_ms < 0 {
+            return broken("out_of_order_window_ms", "must not be negative");
         }
         if self.exemplars_max > crate::exemplars::EXEMPLARS_MAX as u64 {
             return broken("exemplars_max", "must not exceed 2^30");

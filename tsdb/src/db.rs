@@ -6,8 +6,8 @@
 mod open;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::exemplar::Exemplar;
 use model::labels::Labels;
@@ -40,6 +40,8 @@ pub struct Db {
     fs: Arc<dyn FileSystem>,
     head: Arc<Head>,
     wal: Wal,
+    /// The log of out-of-order samples; there is none as long as none were ever taken.
+    wbl: OnceLock<Wal>,
     report: ReplayReport,
     upkeep: Mutex<Upkeep>,
     is_closed: AtomicBool,
@@ -116,6 +118,23 @@ impl Db {
         self.head.symbols.read().bytes()
     }
 
+    /// Changes how far behind the newest sample out-of-order ones are taken; 0 takes none.
+    ///
+    /// # Errors
+    /// If the log of out-of-order samples is needed for the first time and cannot be made.
+    pub fn set_out_of_order_window(&self, window_ms: i64) -> Result<(), Error> {
+        if window_ms > 0 && self.wbl.get().is_none() {
+            let _upkeep = self.upkeep.lock();
+            if self.wbl.get().is_none() {
+                let wbl = open::open_wbl(&self.fs, &self.directory, 0, &self.config, &self.instruments)?;
+                // Only this place sets it, under the lock.
+                let _was_empty = self.wbl.set(wbl);
+            }
+        }
+        self.head.set_late_window_ms(window_ms.max(0));
+        Ok(())
+    }
+
     /// Changes how many exemplars are kept; the newest stay.
     pub fn set_exemplars_max(&self, max: u64) {
         let max = usize::try_from(max).unwrap_or(usize::MAX).min(crate::exemplars::EXEMPLARS_MAX);
@@ -162,7 +181,8 @@ impl Db {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(StorageError::NotReady);
         }
-        self.wal.check()
+        self.wal.check()?;
+        self.wbl.get().map_or(Ok(()), Wal::check)
     }
 
     /// Makes the log durable if the policy's time has come. Cheap; meant to be called several times a second.
@@ -170,7 +190,9 @@ impl Db {
     /// # Errors
     /// If the sync fails; appends are refused from then on until [`Db::maintain`] has recovered the log.
     pub fn sync_if_due(&self, now: Timestamp) -> Result<(), Error> {
-        Ok(self.wal.sync_if_due(now)?)
+        self.wal.sync_if_due(now)?;
+        self.wbl.get().map_or(Ok(()), |wbl| wbl.sync_if_due(now))?;
+        Ok(())
     }
 
     /// Marks the samples of `matchers` in the closed range `[min_time, max_time]` as deleted. Returns how many series
@@ -207,8 +229,9 @@ impl Db {
             return Ok(());
         }
         let mut upkeep = self.upkeep.lock();
-        let recovered = self.wal.recover();
-        let synced = self.wal.sync_if_due(now);
+        let on_wbl = |act: &dyn Fn(&Wal) -> Result<(), StorageError>| self.wbl.get().map_or(Ok(()), act);
+        let recovered = self.wal.recover().and(on_wbl(&Wal::recover));
+        let synced = self.wal.sync_if_due(now).and(on_wbl(&|wbl| wbl.sync_if_due(now)));
         let mapped = self.head.map_full_chunks();
         let retained = self.retain(&mut upkeep, now);
         self.head.bury();
@@ -294,7 +317,7 @@ impl Db {
         }
         let _upkeep = self.upkeep.lock();
         let mapped = self.head.map_full_chunks();
-        let synced = self.wal.sync();
+        let synced = self.wal.sync().and(self.wbl.get().map_or(Ok(()), Wal::sync));
         let mapped_synced = self.head.mapped.sync();
         *self.lock.lock() = None;
         Ok(mapped.and(synced).and(mapped_synced)?)
@@ -313,7 +336,7 @@ impl Appendable for Db {
         if self.is_closed.load(Ordering::Acquire) {
             return Box::new(ClosedAppender);
         }
-        Box::new(HeadAppender::new(&self.head, &self.wal))
+        Box::new(HeadAppender::new(&self.head, &self.wal, self.wbl.get()))
     }
 }
 

@@ -7,9 +7,11 @@
 //! [`Snapshot`]: isolation::Snapshot
 
 pub(crate) mod appender;
+mod commit;
 mod gather;
 pub(crate) mod index;
 pub(crate) mod isolation;
+pub(crate) mod late;
 pub(crate) mod mapped_chunks;
 pub(crate) mod metadata;
 pub(crate) mod reader;
@@ -53,12 +55,21 @@ pub(crate) struct Times {
     max: AtomicI64,
     /// Samples before it are in blocks or gone: the head takes and shows none.
     min_valid: AtomicI64,
+    /// First and last out-of-order sample, as far back as any may still be in the head.
+    late_min: AtomicI64,
+    late_max: AtomicI64,
 }
 
 impl Times {
     fn new() -> Self {
-        let (min, max) = (AtomicI64::new(i64::MAX), AtomicI64::new(i64::MIN));
-        Self { min, max, min_valid: AtomicI64::new(i64::MIN) }
+        let (none_yet, none_so_far) = (|| AtomicI64::new(i64::MAX), || AtomicI64::new(i64::MIN));
+        Self {
+            min: none_yet(),
+            max: none_so_far(),
+            min_valid: AtomicI64::new(i64::MIN),
+            late_min: none_yet(),
+            late_max: none_so_far(),
+        }
     }
 
     /// First sample, or `i64::MAX`.
@@ -76,6 +87,17 @@ impl Times {
         self.min_valid.load(Ordering::Acquire)
     }
 
+    #[allow(dead_code, reason = "the compaction of late samples takes it")]
+    /// First and last out-of-order sample that the head may have; the first is after the last if there is none.
+    pub(crate) fn late(&self) -> (i64, i64) {
+        (self.late_min.load(Ordering::Acquire), self.late_max.load(Ordering::Acquire))
+    }
+
+    fn extend_late(&self, min: i64, max: i64) {
+        self.late_min.fetch_min(min, Ordering::AcqRel);
+        self.late_max.fetch_max(max, Ordering::AcqRel);
+    }
+
     fn extend(&self, min: i64, max: i64) {
         self.min.fetch_min(min, Ordering::AcqRel);
         self.max.fetch_max(max, Ordering::AcqRel);
@@ -88,6 +110,8 @@ pub(crate) struct HeadLimits {
     pub(crate) chunks: ChunkLimits,
     pub(crate) series_max: u64,
     pub(crate) exemplars_max: usize,
+    /// How far behind the head's last sample late ones are taken.
+    pub(crate) late_window_ms: i64,
 }
 
 /// The head.
@@ -104,6 +128,8 @@ pub(crate) struct Head {
     pub(crate) exemplars: Exemplars,
     pub(crate) times: Times,
     limits: HeadLimits,
+    /// How far behind the head's last sample late ones are taken; 0 if none are.
+    late_window_ms: AtomicI64,
     /// The last number given to a series.
     last_ref: AtomicU64,
     work: Work,
@@ -117,6 +143,10 @@ struct Work {
     to_map: Mutex<Vec<Slot>>,
     /// Held while chunks are mapped.
     mapping: Mutex<()>,
+    /// Series with late chunks that wait to be mapped.
+    late_to_map: Mutex<Vec<Slot>>,
+    /// Held from cutting late chunks to entering late samples: the write-behind log tells both in order.
+    late_commit: Mutex<()>,
     graveyard: Mutex<Graveyard>,
     /// Numbers under which the log knows a series beside its own: it was removed and made again. A checkpoint must keep
     /// what stands under them.
@@ -159,14 +189,24 @@ impl Head {
             exemplars: Exemplars::new(limits.exemplars_max, Arc::clone(&instruments)),
             times: Times::new(),
             limits,
+            late_window_ms: AtomicI64::new(limits.late_window_ms),
             last_ref: AtomicU64::new(0),
             work: Work::default(),
             instruments,
         }
     }
 
+    /// How far behind the head's last sample late ones are taken; 0 if none are.
+    pub(crate) fn late_window_ms(&self) -> i64 {
+        self.late_window_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_late_window_ms(&self, window_ms: i64) {
+        self.late_window_ms.store(window_ms, Ordering::Relaxed);
+    }
+
     /// The series with these labels, if there is one.
-    fn find(&self, labels: &Labels, hash: u64) -> Option<SeriesId> {
+    pub(crate) fn find(&self, labels: &Labels, hash: u64) -> Option<SeriesId> {
         let slot = self.index.find(hash, |slot| self.has_labels(slot, labels, &self.symbols.read()))?;
         self.id_at(slot)
     }

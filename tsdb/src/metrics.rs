@@ -1,5 +1,6 @@
 //! Counters and gauges of the database, for the server to show under Prometheus' names.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// A number that only rises.
@@ -43,6 +44,8 @@ pub struct HeadInstruments {
     pub float_samples: Counter,
     /// `prometheus_tsdb_head_samples_appended_total{type="histogram"}`
     pub histogram_samples: Counter,
+    /// `prometheus_tsdb_head_out_of_order_samples_appended_total`
+    pub out_of_order_appended: Counter,
     /// `prometheus_tsdb_out_of_order_samples_total`
     pub out_of_order_samples: Counter,
     /// `prometheus_tsdb_out_of_bound_samples_total`
@@ -123,7 +126,9 @@ pub struct Instruments {
     /// Of the head.
     pub head: HeadInstruments,
     /// Of the write-ahead log.
-    pub wal: WalInstruments,
+    pub wal: Arc<WalInstruments>,
+    /// Of the write-behind log, which has the out-of-order samples: `prometheus_tsdb_out_of_order_wbl_...`.
+    pub wbl: Arc<WalInstruments>,
     /// Of the exemplars.
     pub exemplars: ExemplarInstruments,
     /// `prometheus_tsdb_mmap_chunk_corruptions_total`

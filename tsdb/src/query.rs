@@ -1,5 +1,7 @@
 //! Queries: the storage contract's reading side over the head.
 
+pub(crate) mod merge;
+
 use std::sync::Arc;
 
 use model::labels::Labels;
@@ -22,9 +24,10 @@ pub(crate) struct HeadQuerier {
 impl HeadQuerier {
     pub(crate) fn new(head: &Arc<Head>, min_time: Timestamp, max_time: Timestamp) -> Self {
         // The snapshot before the lower bound: a truncation that hides a block's range waits for snapshots taken before.
-        let snapshot = Arc::new(head.isolation.snapshot());
-        let range = TimeRange { min: min_time.0.max(head.times.min_valid()), max: max_time.0 };
-        Self { head: Arc::clone(head), snapshot, range }
+        let mut snapshot = head.isolation.snapshot();
+        snapshot.in_order_min = head.times.min_valid();
+        let range = TimeRange { min: min_time.0, max: max_time.0 };
+        Self { head: Arc::clone(head), snapshot: Arc::new(snapshot), range }
     }
 }
 
@@ -75,7 +78,7 @@ impl SeriesSet for HeadSeriesSet<'_> {
             && let Some((labels, slot)) = self.series.next()
         {
             let HeadQuerier { head, snapshot, .. } = self.querier;
-            if head.has_chunks_in(slot, self.range) {
+            if head.has_chunks_in(slot, self.range, snapshot) {
                 self.left -= 1;
                 let (head, snapshot) = (Arc::clone(head), Arc::clone(snapshot));
                 return Ok(Some(Box::new(HeadSeries { head, snapshot, slot, range: self.range, labels })));

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use crate::config::{Compression, Config, Fsync};
 use crate::error::io_error;
 use crate::fs::{FileSystem, WriteFile};
-use crate::metrics::Instruments;
+use crate::metrics::WalInstruments;
 use compression::Compressor;
 use segment::{PAGE_BYTES, framed_bytes_max, path_of, write_record};
 
@@ -37,7 +37,7 @@ pub(crate) struct Wal {
     writer: Mutex<Writer>,
     /// Held while syncing, so that commits that wait for a sync share the next one.
     synced: Mutex<Synced>,
-    instruments: Arc<Instruments>,
+    instruments: Arc<WalInstruments>,
 }
 
 /// The end of the log.
@@ -109,12 +109,12 @@ impl Wal {
         directory: &Path,
         segment: u32,
         config: &Config,
-        instruments: Arc<Instruments>,
+        instruments: Arc<WalInstruments>,
     ) -> Result<Self, StorageError> {
         let path = path_of(directory, segment);
         let file = fs.create(&path).map_err(|error| io_error(&path, error))?;
         fs.sync_directory(directory).map_err(|error| io_error(directory, error))?;
-        instruments.wal.segment_current.set(i64::from(segment));
+        instruments.segment_current.set(i64::from(segment));
         let writer =
             Writer { segment, file, bytes: 0, ended: Vec::new(), written: 0, refused: None, frames: Vec::new() };
         Ok(Self {
@@ -188,7 +188,7 @@ impl Wal {
         let length = frames.len() as u64;
         writer.frames = frames;
         if let Err(error) = result {
-            self.instruments.wal.writes_failed.add(1);
+            self.instruments.writes_failed.add(1);
             let path = path_of(&self.directory, writer.segment);
             self.refuse(&mut writer, format!("writing to {} failed: {error}", path.display()), false);
             self.take_back(&mut writer);
@@ -196,13 +196,13 @@ impl Wal {
         }
         writer.bytes += length;
         writer.written += length;
-        self.instruments.wal.bytes_written.add(length);
-        self.instruments.wal.batches_written.add(1);
+        self.instruments.bytes_written.add(length);
+        self.instruments.batches_written.add(1);
         Ok(writer.written)
     }
 
     fn refuse(&self, writer: &mut Writer, reason: String, is_sync: bool) {
-        self.instruments.wal.refusing.set(1);
+        self.instruments.refusing.set(1);
         writer.refused.get_or_insert(Refusal { reason, is_sync });
     }
 
@@ -228,7 +228,7 @@ impl Wal {
             Ok(file)
         });
         let file = file.map_err(|(path, error)| {
-            self.instruments.wal.writes_failed.add(1);
+            self.instruments.writes_failed.add(1);
             let reason = format!("beginning segment {} failed: {error}", next_path.display());
             let error = io_error(path, error);
             self.refuse(writer, reason, false);
@@ -238,7 +238,7 @@ impl Wal {
         let ended = std::mem::replace(&mut writer.file, file);
         writer.ended.push((writer.segment, ended));
         (writer.segment, writer.bytes) = (next, 0);
-        self.instruments.wal.segment_current.set(i64::from(next));
+        self.instruments.segment_current.set(i64::from(next));
         Ok(())
     }
 
@@ -297,10 +297,10 @@ impl Wal {
         };
         for (index, (segment, file)) in files.iter().enumerate() {
             let Err(error) = file.sync() else {
-                self.instruments.wal.syncs.add(1);
+                self.instruments.syncs.add(1);
                 continue;
             };
-            self.instruments.wal.syncs_failed.add(1);
+            self.instruments.syncs_failed.add(1);
             let path = path_of(&self.directory, *segment);
             let mut writer = self.writer.lock();
             let current = writer.segment;
@@ -338,13 +338,13 @@ impl Wal {
             writer.file = self.fs.create(&next).map_err(|error| io_error(&next, error))?;
             self.fs.sync_directory(&self.directory).map_err(|error| io_error(&self.directory, error))?;
             (writer.segment, writer.bytes) = (writer.segment + 1, 0);
-            self.instruments.wal.segment_current.set(i64::from(writer.segment));
+            self.instruments.segment_current.set(i64::from(writer.segment));
             synced.through = writer.written;
         } else {
             writer.file.sync().map_err(|error| io_error(&path, error))?;
         }
         writer.refused = None;
-        self.instruments.wal.refusing.set(0);
+        self.instruments.refusing.set(0);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! Opening a data directory: lock, clean up, map, replay, begin a new segment.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use model::storage::StorageError;
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use crate::head::replay::{Replay, ReplayProgress, ReplayReport};
 use crate::head::series::ChunkLimits;
 use crate::head::{Head, HeadLimits};
 use crate::lock::DirectoryLock;
-use crate::metrics::Instruments;
+use crate::metrics::{Instruments, WalInstruments};
 use crate::mmap::Map;
 use crate::wal::reader::{Damage, RecordReader};
 use crate::wal::record::decode;
@@ -48,19 +48,26 @@ impl Db {
         let (mapped, found) =
             MappedChunks::open(Arc::clone(&fs), &directory.join("chunks_head"), config.mapped_file_bytes)?;
         let chunks = ChunkLimits { range_ms: config.block_range_ms, samples: config.samples_per_chunk };
-        let limits = HeadLimits { chunks, series_max: config.series_max, exemplars_max: config.exemplars_max as usize };
+        let limits = HeadLimits {
+            chunks,
+            series_max: config.series_max,
+            exemplars_max: config.exemplars_max as usize,
+            late_window_ms: config.out_of_order_window_ms,
+        };
         let head = Head::new(limits, mapped, Arc::clone(&instruments));
         let mut replay = Replay::new(&head, found);
         let next_segment = replay_log(&*fs, &wal_directory, &mut replay, &instruments, &config.replay_progress)?;
+        let wbl = replay_wbl(&fs, directory, &mut replay, &instruments, &config)?;
         let mut report = replay.finish()?;
         note_unread(directory, &mut report)?;
-        let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments))?;
+        let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments.wal))?;
         Ok(Self {
             directory: directory.to_owned(),
             config,
             fs,
             head: Arc::new(head),
             wal,
+            wbl,
             report,
             upkeep: Mutex::new(Upkeep::default()),
             is_closed: AtomicBool::new(false),
@@ -85,7 +92,7 @@ fn replay_log(
     }
     if let Some(last) = checkpoint::list(wal)?.pop() {
         for file in segment::list(&last.directory)? {
-            replay_segment(fs, &last.directory, file.segment, replay, instruments)?;
+            replay_segment(fs, &last.directory, file.segment, replay, &instruments.wal)?;
         }
         next = last.through + 1;
     }
@@ -95,10 +102,47 @@ fn replay_log(
             // Left behind when a truncation was interrupted; the checkpoint stands for it.
             continue;
         }
-        replay_segment(fs, wal, file.segment, replay, instruments)?;
+        replay_segment(fs, wal, file.segment, replay, &instruments.wal)?;
         next = file.segment + 1;
     }
     Ok(next)
+}
+
+/// Replays the write-behind log and opens it if out-of-order samples are taken, or if it still holds any.
+fn replay_wbl(
+    fs: &Arc<dyn FileSystem>,
+    directory: &Path,
+    replay: &mut Replay<'_>,
+    instruments: &Instruments,
+    config: &Config,
+) -> Result<OnceLock<Wal>, StorageError> {
+    let wbl_directory = directory.join("wbl");
+    let segments = segment::list(&wbl_directory)?;
+    replay.begin_late();
+    let mut next = 0;
+    for file in &segments {
+        replay_segment(&**fs, &wbl_directory, file.segment, replay, &instruments.wbl)?;
+        next = file.segment + 1;
+    }
+    let wbl = OnceLock::new();
+    if config.out_of_order_window_ms > 0 || !segments.is_empty() {
+        let _was_empty = wbl.set(open_wbl(fs, directory, next, config, instruments)?);
+    }
+    Ok(wbl)
+}
+
+/// Opens the write-behind log in a new segment.
+pub(super) fn open_wbl(
+    fs: &Arc<dyn FileSystem>,
+    directory: &Path,
+    segment: u32,
+    config: &Config,
+    instruments: &Instruments,
+) -> Result<Wal, StorageError> {
+    let directory = directory.join("wbl");
+    fs.create_directory(&directory).map_err(|error| io_error(&directory, error))?;
+    checkpoint::clean(&**fs, &directory)?;
+    Wal::open(Arc::clone(fs), &directory, segment, config, Arc::clone(&instruments.wbl))
 }
 
 /// Notes what a Prometheus left in the directory that this version does not read, so that nobody misses it silently.
@@ -106,7 +150,6 @@ fn note_unread(directory: &Path, report: &mut ReplayReport) -> Result<(), Storag
     let entries = fs::list(directory).map_err(|error| io_error(directory, error))?;
     let is_block = |entry: &&Entry| entry.is_directory && directory.join(&entry.name).join("meta.json").exists();
     report.blocks_ignored = entries.iter().filter(is_block).count() as u64;
-    report.has_out_of_order_log = directory.join("wbl").exists();
     Ok(())
 }
 
@@ -116,7 +159,7 @@ fn replay_segment(
     directory: &Path,
     number: u32,
     replay: &mut Replay<'_>,
-    instruments: &Instruments,
+    instruments: &WalInstruments,
 ) -> Result<(), StorageError> {
     let path = segment::path_of(directory, number);
     let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
@@ -132,7 +175,7 @@ fn replay_segment(
             }
             Ok(None) => return Ok(()),
             Err(Damage { good_bytes, offset, reason }) => {
-                instruments.wal.corruptions.add(1);
+                instruments.corruptions.add(1);
                 replay.report.damage.push(corrupt(&path, offset, reason));
                 return repair::set_aside(fs, directory, number, good_bytes);
             }

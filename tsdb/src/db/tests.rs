@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod golden;
+mod late;
 mod notes;
 mod property;
 mod starts;

@@ -11,12 +11,13 @@ use model::metadata::Metadata;
 use model::sample::{Timestamp, is_stale};
 use model::storage::{AppendError, Appender, NewValue, SeriesRef, StorageError};
 
-use super::series::{Appended, Series};
+use super::commit::Committed;
+use super::series::{Admission, Bounds, Series};
 use super::slab::Slot;
 use super::{Head, SeriesId, split_ref};
 use crate::chunk::{OpenChunk, Stamp};
 use crate::exemplars::Verdict;
-use crate::wal::record::{SampleValue, SeriesRecord, encode_exemplars, encode_metadata, encode_samples};
+use crate::wal::record::{Grouping, SampleValue, SeriesRecord};
 use crate::wal::{Batch, Wal};
 
 /// The most samples of one batch.
@@ -32,80 +33,104 @@ const BUFFER_SAMPLES_MAX: usize = 100_000;
 struct Refused {
     out_of_order: u64,
     out_of_bounds: u64,
+    too_old: u64,
     duplicate: u64,
 }
 
 /// What an appender fills.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    staged: Vec<Staged>,
+    pub(super) staged: Vec<Staged>,
+    /// Out-of-order samples.
+    pub(super) late: Vec<Staged>,
     /// Series that the log does not know yet, pinned.
-    unlogged: Vec<(SeriesId, Labels)>,
-    series_record: SeriesRecord,
-    encoded: Vec<u8>,
-    ends: Vec<usize>,
+    pub(super) unlogged: Vec<(SeriesId, Labels)>,
     /// With their timestamps.
-    exemplars: Vec<(SeriesId, Exemplar)>,
-    metadata: Vec<(SeriesId, Metadata)>,
-    batch: Batch,
-    cut: Vec<Slot>,
+    pub(super) exemplars: Vec<(SeriesId, Exemplar)>,
+    pub(super) metadata: Vec<(SeriesId, Metadata)>,
+    pub(super) series_record: SeriesRecord,
+    pub(super) encoded: Vec<u8>,
+    pub(super) ends: Vec<usize>,
+    pub(super) batch: Batch,
+    pub(super) grouping: Grouping,
+    pub(super) cut: Vec<Slot>,
 }
 
 #[derive(Debug)]
-struct Staged {
-    series: SeriesId,
-    stamp: Stamp,
-    value: SampleValue,
+pub(super) struct Staged {
+    pub(super) series: SeriesId,
+    pub(super) stamp: Stamp,
+    pub(super) value: SampleValue,
 }
 
 /// One batch; see [`Appender`].
 pub(crate) struct HeadAppender<'a> {
     head: &'a Head,
     wal: &'a Wal,
+    /// The log of out-of-order samples, if there is one.
+    wbl: Option<&'a Wal>,
     buffers: Box<Buffers>,
-    /// Samples before it are out of bounds; known from the first sample on.
-    min_valid_time: Option<i64>,
+    /// Known from the first sample on.
+    bounds: Option<Bounds>,
     refused: Refused,
 }
 
 impl<'a> HeadAppender<'a> {
-    pub(crate) fn new(head: &'a Head, wal: &'a Wal) -> Self {
+    pub(crate) fn new(head: &'a Head, wal: &'a Wal, wbl: Option<&'a Wal>) -> Self {
         head.instruments.head.active_appenders.add(1);
         let buffers = head.work.buffers.lock().pop().unwrap_or_default();
-        Self { head, wal, buffers, min_valid_time: None, refused: Refused::default() }
+        Self { head, wal, wbl, buffers, bounds: None, refused: Refused::default() }
     }
 
     /// An appender takes what is at most half a block range behind the head's last sample, or behind its own first one
-    /// if the head is empty.
-    fn min_valid_time(&mut self, time: i64) -> i64 {
-        *self.min_valid_time.get_or_insert_with(|| {
+    /// if the head is empty; and beyond that what is within the out-of-order window.
+    fn bounds(&mut self, time: i64) -> Bounds {
+        *self.bounds.get_or_insert_with(|| {
             let times = &self.head.times;
             let last = if times.max() == i64::MIN { time } else { times.max() };
-            times.min_valid().max(last.saturating_sub(self.head.limits.chunks.range_ms / 2))
+            let in_order = times.min_valid().max(last.saturating_sub(self.head.limits.chunks.range_ms / 2));
+            let window_ms = if self.wbl.is_some() { self.head.late_window_ms() } else { 0 };
+            Bounds { in_order, late: (window_ms > 0).then(|| last.saturating_sub(window_ms)) }
         })
     }
 
     fn stage(&mut self, slot: Slot, generation: u32, stamp: Stamp, value: NewValue<'_>) -> Result<(), AppendError> {
-        let time = stamp.time;
-        let min_valid_time = self.min_valid_time(time);
+        let bounds = self.bounds(stamp.time);
         let cell = self.head.slab.cell(slot).ok_or(AppendError::UnknownSeries)?;
         let mut series = cell.lock();
         if !series.is_alive(generation) {
             return Err(AppendError::UnknownSeries);
         }
         let value = owned(value, &series);
-        if !series.check(time, value.as_ref(), min_valid_time)? {
-            return Ok(());
+        let mut admission = series.check(stamp.time, value.as_ref(), bounds)?;
+        let id = SeriesId { slot, wal_ref: series.wal_ref };
+        if series.pending > 0 && bounds.late.is_some_and(|late| stamp.time >= late) && self.is_behind_staged(id, stamp)
+        {
+            admission = Admission::Late;
+        }
+        let staged = match admission {
+            Admission::Same => return Ok(()),
+            Admission::InOrder => &mut self.buffers.staged,
+            Admission::Late => &mut self.buffers.late,
+        };
+        if series.pending > 0 {
+            // Perhaps two samples of this batch: their order is to be kept whatever kinds they are of.
+            self.buffers.grouping = Grouping::InOrder;
         }
         series.pending += 1;
-        let id = SeriesId { slot, wal_ref: series.wal_ref };
         let is_logged = series.is_logged;
         drop(series);
+        staged.push(Staged { series: id, stamp, value });
         if !is_logged {
             self.pin_unlogged(id);
         }
-        self.buffers.staged.push(Staged { series: id, stamp, value });
         Ok(())
+    }
+
+    /// Whether this batch has a later sample of the series.
+    fn is_behind_staged(&self, id: SeriesId, stamp: Stamp) -> bool {
+        let last = self.buffers.staged.iter().rfind(|staged| staged.series.wal_ref == id.wal_ref);
+        last.is_some_and(|last| stamp.time < last.stamp.time)
     }
 
     fn pin_unlogged(&mut self, id: SeriesId) {
@@ -120,6 +145,7 @@ impl<'a> HeadAppender<'a> {
         match &result {
             Err(AppendError::OutOfOrder) => self.refused.out_of_order += 1,
             Err(AppendError::OutOfBounds) => self.refused.out_of_bounds += 1,
+            Err(AppendError::TooOld) => self.refused.too_old += 1,
             Err(AppendError::Duplicate) => self.refused.duplicate += 1,
             _ => {}
         }
@@ -127,7 +153,7 @@ impl<'a> HeadAppender<'a> {
     }
 
     fn check_batch(&self, value: NewValue<'_>) -> Result<(), AppendError> {
-        if self.buffers.staged.len() >= BATCH_SAMPLES_MAX {
+        if self.buffers.staged.len() + self.buffers.late.len() >= BATCH_SAMPLES_MAX {
             return Err(AppendError::Limit { name: "batch_samples_max", max: BATCH_SAMPLES_MAX as u64 });
         }
         match value {
@@ -137,113 +163,9 @@ impl<'a> HeadAppender<'a> {
         }
     }
 
-    /// Writes the batch's records to the log.
-    fn log(&mut self) -> Result<(), StorageError> {
-        let Buffers { staged, unlogged, series_record, encoded, ends, batch, exemplars, metadata, .. } =
-            &mut *self.buffers;
-        let compression = self.wal.compression();
-        batch.clear();
-        series_record.clear();
-        for (id, labels) in &*unlogged {
-            series_record.push(id.wal_ref, labels);
-        }
-        if !series_record.bytes().is_empty() {
-            batch.push(compression, series_record.bytes());
-        }
-        encoded.clear();
-        ends.clear();
-        encode_samples(staged.iter().map(|s| (s.series.wal_ref, s.stamp, &s.value)), encoded, ends);
-        if !metadata.is_empty() {
-            encode_metadata(metadata.iter().map(|(id, metadata)| (id.wal_ref, metadata)), encoded);
-            ends.push(encoded.len());
-        }
-        if !exemplars.is_empty() {
-            encode_exemplars(exemplars.iter().map(|(id, exemplar)| (id.wal_ref, exemplar)), encoded);
-            ends.push(encoded.len());
-        }
-        let mut start = 0;
-        for &end in &*ends {
-            batch.push(compression, &encoded[start..end]);
-            start = end;
-        }
-        if batch.is_empty() { Ok(()) } else { self.wal.append(batch) }
-    }
-
-    /// Lets the batch's samples into their series, all under one commit, and returns how many were taken.
-    fn apply(&mut self) -> usize {
-        let head = self.head;
-        let commit = head.isolation.begin_commit();
-        let low = head.isolation.low();
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        let (mut floats, mut histograms, mut chunks, mut late) = (0, 0, 0, 0);
-        for (id, _) in self.buffers.unlogged.drain(..) {
-            if let Some(cell) = head.slab.cell(id.slot) {
-                cell.lock().is_logged = true;
-            }
-        }
-        for Staged { series: id, stamp, value } in self.buffers.staged.drain(..) {
-            let time = stamp.time;
-            let Some(cell) = head.slab.cell(id.slot) else {
-                continue;
-            };
-            let mut series = cell.lock();
-            series.pending -= 1;
-            let is_first = series.open.is_none();
-            match series.append(stamp, value.as_ref(), head.limits.chunks) {
-                Appended::OutOfOrder => {
-                    late += 1;
-                    continue;
-                }
-                Appended::TakenAndCut => {
-                    self.buffers.cut.push(id.slot);
-                    chunks += 1;
-                }
-                Appended::Taken => chunks += i64::from(is_first),
-            }
-            series.marks.note(commit, low);
-            drop(series);
-            (min, max) = (min.min(time), max.max(time));
-            match value {
-                SampleValue::Float(_) => floats += 1,
-                _ => histograms += 1,
-            }
-        }
-        if min <= max {
-            head.times.extend(min, max);
-        }
-        head.isolation.end_commit(commit);
-        self.refused.out_of_order += late;
-        self.apply_notes();
-        let instruments = &head.instruments.head;
-        instruments.float_samples.add(floats);
-        instruments.histogram_samples.add(histograms);
-        instruments.chunks_created.add(chunks as u64);
-        instruments.chunks.add(chunks);
-        instruments.last_commit.set(commit as i64);
-        if !self.buffers.cut.is_empty() {
-            head.note_full(self.buffers.cut.drain(..));
-            // What cannot be mapped stays on the heap and is tried again; the samples are safe either way.
-            let _retried_later = head.map_full_chunks();
-        }
-        (floats + histograms) as usize
-    }
-
-    /// Enters metadata and exemplars.
-    fn apply_notes(&mut self) {
-        if !self.buffers.metadata.is_empty() {
-            let mut all = self.head.metadata.write();
-            self.buffers.metadata.drain(..).for_each(|(id, metadata)| all.set(id.slot, &metadata));
-        }
-        if !self.buffers.exemplars.is_empty() {
-            let head = self.head;
-            let entered = self.buffers.exemplars.drain(..).map(|(id, exemplar)| (head.labels_at(id.slot), exemplar));
-            head.exemplars.enter(entered, 0);
-        }
-    }
-
     /// Unpins the staged samples' series.
     fn unstage(&mut self) {
-        for staged in self.buffers.staged.drain(..) {
+        for staged in self.buffers.staged.drain(..).chain(self.buffers.late.drain(..)) {
             if let Some(cell) = self.head.slab.cell(staged.series.slot) {
                 cell.lock().pending -= 1;
             }
@@ -251,6 +173,7 @@ impl<'a> HeadAppender<'a> {
         self.buffers.unlogged.clear();
         self.buffers.exemplars.clear();
         self.buffers.metadata.clear();
+        self.buffers.grouping = Grouping::ByKind;
     }
 }
 
@@ -278,9 +201,10 @@ impl Appender for HeadAppender<'_> {
         if labels.is_empty() {
             return Err(AppendError::InvalidLabels("a series needs at least one label".into()));
         }
-        if timestamp.0 < self.min_valid_time(timestamp.0) {
-            self.refused.out_of_bounds += 1;
-            return Err(AppendError::OutOfBounds);
+        let bounds = self.bounds(timestamp.0);
+        if timestamp.0 < bounds.in_order && bounds.late.is_none_or(|late| timestamp.0 < late) {
+            let error = if bounds.late.is_some() { AppendError::TooOld } else { AppendError::OutOfBounds };
+            return self.checked(Err(error)).map(|()| SeriesRef(0));
         }
         loop {
             let (id, _) = self.head.find_or_create(labels, None)?;
@@ -320,7 +244,7 @@ impl Appender for HeadAppender<'_> {
         let labels = self.head.labels_at(id.slot);
         let timestamp = exemplar.timestamp.or(last_time.map(Timestamp)).ok_or(AppendError::OutOfBounds)?;
         let exemplar = Exemplar { timestamp: Some(timestamp), ..exemplar.clone() };
-        match self.head.exemplars.check(&labels, &exemplar, 0) {
+        match self.head.exemplars.check(&labels, &exemplar, self.head.late_window_ms()) {
             Ok(Verdict::Accept) if self.buffers.exemplars.len() < BATCH_EXEMPLARS_MAX => {
                 self.buffers.exemplars.push((id, exemplar));
                 Ok(())
@@ -351,8 +275,9 @@ impl Appender for HeadAppender<'_> {
     }
 
     fn commit(mut self: Box<Self>) -> Result<usize, StorageError> {
-        self.log()?;
-        Ok(self.apply())
+        let Committed { count, late } = super::commit::commit(self.head, self.wal, self.wbl, &mut self.buffers)?;
+        self.refused.out_of_order += late;
+        Ok(count)
     }
 
     fn rollback(self: Box<Self>) {}
@@ -371,7 +296,8 @@ impl HeadAppender<'_> {
             }
             (SeriesId { slot, wal_ref: series.wal_ref }, series.last_time(), series.is_logged)
         };
-        let staged = self.buffers.staged.iter().rfind(|staged| staged.series.wal_ref == id.wal_ref);
+        let staged =
+            self.buffers.staged.iter().chain(&self.buffers.late).rfind(|staged| staged.series.wal_ref == id.wal_ref);
         let last_time = staged.map(|staged| staged.stamp.time).or(last_time);
         // A staged sample of it has pinned it for the log already.
         if !is_logged && staged.is_none() {
@@ -388,6 +314,7 @@ impl Drop for HeadAppender<'_> {
         instruments.active_appenders.add(-1);
         instruments.out_of_order_samples.add(self.refused.out_of_order);
         instruments.out_of_bound_samples.add(self.refused.out_of_bounds);
+        instruments.too_old_samples.add(self.refused.too_old);
         instruments.duplicate_samples.add(self.refused.duplicate);
         let mut kept = self.head.work.buffers.lock();
         if kept.len() < BUFFERS_MAX && self.buffers.staged.capacity() <= BUFFER_SAMPLES_MAX {

@@ -70,6 +70,7 @@ impl Isolation {
         state.readers.insert(reader, first_unseen);
         self.low.store(state.low(), Ordering::Release);
         Snapshot {
+            in_order_min: i64::MIN,
             isolation: Arc::clone(self),
             reader,
             last_commit: state.last_commit,
@@ -91,6 +92,8 @@ impl Isolation {
 /// What one reader sees; the reader is over when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
+    /// In-order samples before it are in blocks or gone.
+    pub(crate) in_order_min: i64,
     isolation: Arc<Isolation>,
     reader: u64,
     last_commit: u64,
@@ -98,7 +101,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    fn sees(&self, commit: u64) -> bool {
+    /// Whether what came with that commit is to be seen.
+    pub(crate) fn sees(&self, commit: u64) -> bool {
         commit <= self.last_commit && !self.open_commits.contains(&commit)
     }
 }

@@ -58,6 +58,8 @@ struct MappedFile {
     map: Arc<Map>,
     /// Last time of all its chunks.
     max_time: i64,
+    /// Chunks of late samples in it that are still needed, whatever their time.
+    late: usize,
 }
 
 #[derive(Debug)]
@@ -74,8 +76,8 @@ struct MapWriter {
 #[derive(Debug, Default)]
 pub(crate) struct FoundChunks {
     pub(crate) by_series: hashbrown::HashMap<WalRef, Vec<MappedChunk>, foldhash::fast::RandomState>,
-    /// Chunks of out-of-order samples, which are left alone.
-    pub(crate) out_of_order: u64,
+    /// Chunks of out-of-order samples.
+    pub(crate) late_by_series: hashbrown::HashMap<WalRef, Vec<MappedChunk>, foldhash::fast::RandomState>,
     pub(crate) damage: Vec<StorageError>,
 }
 
@@ -123,7 +125,7 @@ impl MappedChunks {
                     map = Map::open(&path).map_err(io)?;
                 }
             }
-            files.insert(number, MappedFile { map: Arc::new(map), max_time: scanned.max_time });
+            files.insert(number, MappedFile { map: Arc::new(map), max_time: scanned.max_time, late: 0 });
         }
         let chunks = Self {
             fs,
@@ -159,6 +161,8 @@ impl MappedChunks {
             mapped.push(place(current.number, offset, chunk));
         }
         self.flush(&mut writer, &mut buffer, max_time)?;
+        let late = mapped.iter().zip(chunks).filter(|(_, (_, chunk))| chunk.is_late);
+        self.hold(late.map(|(chunk, _)| chunk));
         Ok(mapped)
     }
 
@@ -198,7 +202,7 @@ impl MappedChunks {
         };
         let (file, map) = open().map_err(|error| io_error(&path, error))?;
         map.grow_to(HEADER_BYTES);
-        self.files.write().insert(number, MappedFile { map: Arc::new(map), max_time: i64::MIN });
+        self.files.write().insert(number, MappedFile { map: Arc::new(map), max_time: i64::MIN, late: 0 });
         Ok(MapWriter { number, file, bytes: HEADER_BYTES, is_torn: false })
     }
 
@@ -222,12 +226,35 @@ impl MappedChunks {
         corrupt(&self.path_of(chunk.file), u64::from(chunk.offset), reason)
     }
 
+    /// Keeps the files of chunks of late samples until they are released.
+    pub(crate) fn hold<'a>(&self, chunks: impl Iterator<Item = &'a MappedChunk>) {
+        let mut files = self.files.write();
+        for chunk in chunks {
+            if let Some(file) = files.get_mut(&chunk.file) {
+                file.late += 1;
+            }
+        }
+    }
+
+    #[allow(dead_code, reason = "the compaction of late samples takes it")]
+    /// Lets go of chunks of late samples.
+    pub(crate) fn release(&self, chunks: &[MappedChunk]) {
+        let mut files = self.files.write();
+        for chunk in chunks {
+            if let Some(file) = files.get_mut(&chunk.file) {
+                file.late = file.late.saturating_sub(1);
+            }
+        }
+    }
+
     /// Removes files that hold nothing at or after `min_time`.
     pub(crate) fn truncate(&self, min_time: i64) -> Result<(), StorageError> {
         let current = self.writer.lock().as_ref().map(|writer| writer.number);
         let old: Vec<u32> = {
             let files = self.files.read();
-            let is_old = |(number, file): &(&u32, &MappedFile)| Some(**number) != current && file.max_time < min_time;
+            let is_old = |(number, file): &(&u32, &MappedFile)| {
+                Some(**number) != current && file.max_time < min_time && file.late == 0
+            };
             files.iter().filter(is_old).map(|(number, _)| *number).collect()
         };
         for number in old {
@@ -267,7 +294,7 @@ fn put_chunk(out: &mut Vec<u8>, series: WalRef, chunk: &FullChunk) {
     out.extend_from_slice(&series.to_be_bytes());
     out.extend_from_slice(&chunk.min_time.to_be_bytes());
     out.extend_from_slice(&chunk.max_time.to_be_bytes());
-    out.push(chunk.encoding as u8);
+    out.push(chunk.encoding as u8 | if chunk.is_late { OUT_OF_ORDER_BIT } else { 0 });
     put_text(out, &chunk.bytes);
     let checksum = crc32c(&out[start..]);
     out.extend_from_slice(&checksum.to_be_bytes());
@@ -337,16 +364,16 @@ fn sound_view_at(bytes: &[u8], offset: usize) -> Result<ChunkView<'_>, &'static 
 }
 
 fn enter(path: &Path, file: u32, offset: usize, view: &ChunkView<'_>, found: &mut FoundChunks) {
-    if view.encoding & OUT_OF_ORDER_BIT != 0 {
-        found.out_of_order += 1;
-        return;
-    }
+    let by_series = match view.encoding & OUT_OF_ORDER_BIT {
+        0 => &mut found.by_series,
+        _ => &mut found.late_by_series,
+    };
     let span_ms = u32::try_from(view.max_time.wrapping_sub(view.min_time)).ok();
-    match (Encoding::from_byte(view.encoding), span_ms, u32::try_from(offset)) {
+    match (Encoding::from_byte(view.encoding & !OUT_OF_ORDER_BIT), span_ms, u32::try_from(offset)) {
         (Some(encoding), Some(span_ms), Ok(offset)) => {
             let count = encoding.sample_count(view.data);
             let chunk = MappedChunk { max_time: view.max_time, file, offset, span_ms, count, encoding };
-            found.by_series.entry(view.series).or_default().push(chunk);
+            by_series.entry(view.series).or_default().push(chunk);
         }
         _ => {
             let reason = format!("a chunk of encoding {} from {} to {}", view.encoding, view.min_time, view.max_time);

@@ -9,12 +9,14 @@ use model::storage::{Columns, Series as SeriesContract, StorageError};
 
 use super::Head;
 use super::isolation::Snapshot;
+use super::late::LateList;
 use super::mapped_chunks::MappedChunk;
 use super::series::Series;
 use super::slab::Slot;
 use super::tombstones;
 use crate::chunk::{self, Encoding};
 use crate::error::corrupt;
+use crate::query::merge;
 
 /// A range of time, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +26,8 @@ pub(crate) struct TimeRange {
 }
 
 impl TimeRange {
-    fn meets(self, min: i64, max: i64) -> bool {
+    /// Whether `[min, max]` has a time in common with it.
+    pub(crate) fn meets(self, min: i64, max: i64) -> bool {
         min <= self.max && self.min <= max
     }
 }
@@ -53,16 +56,25 @@ enum Source {
 
 impl Head {
     /// Whether the series has a chunk that meets the range.
-    pub(crate) fn has_chunks_in(&self, slot: Slot, range: TimeRange) -> bool {
+    pub(crate) fn has_chunks_in(&self, slot: Slot, range: TimeRange, snapshot: &Snapshot) -> bool {
         let Some(cell) = self.slab.cell(slot) else {
             return false;
         };
         let series = cell.lock();
+        if series.late.as_ref().is_some_and(|late| late.meets(range)) {
+            return true;
+        }
+        let range = in_order(range, snapshot);
         let full = series.full.as_deref().map_or(&[][..], Vec::as_slice);
         series.open.as_ref().is_some_and(|open| range.meets(series.open_min_time(), open.last_time()))
             || series.mapped.iter().rev().any(|chunk| range.meets(chunk.min_time(), chunk.max_time))
             || full.iter().any(|chunk| range.meets(chunk.min_time, chunk.max_time))
     }
+}
+
+/// The part of the range that in-order samples are read from.
+fn in_order(range: TimeRange, snapshot: &Snapshot) -> TimeRange {
+    TimeRange { min: range.min.max(snapshot.in_order_min), ..range }
 }
 
 /// The chunks that meet the range, in order, without the samples that the snapshot must not see.
@@ -112,6 +124,22 @@ impl HeadSeries {
     }
 }
 
+impl HeadSeries {
+    /// Merges late samples into what was read from `from` on.
+    fn merge_late(&self, late: LateList, from: usize, columns: &mut Columns) -> Result<(), StorageError> {
+        let mapped = late.mapped.into_iter().map(|chunk| (Source::Mapped(chunk), chunk.encoding));
+        let unmapped = late.unmapped.into_iter().map(|chunk| (Source::Bytes(chunk.bytes), chunk.encoding));
+        let mut added = Columns::default();
+        for (source, encoding) in mapped.chain(unmapped) {
+            added.clear();
+            self.decode(&Listed { source, encoding, seen: usize::MAX }, &mut added)?;
+            merge::trim(self.range, 0, &mut added);
+            merge::into(columns, from, &added);
+        }
+        Ok(())
+    }
+}
+
 impl SeriesContract for HeadSeries {
     fn labels(&self) -> Labels {
         self.labels.clone().unwrap_or_else(|| self.head.labels_at(self.slot))
@@ -121,41 +149,21 @@ impl SeriesContract for HeadSeries {
         let Some(cell) = self.head.slab.cell(self.slot) else {
             return Ok(());
         };
-        let listed = list(&cell.lock(), self.range, &self.snapshot);
+        let range = in_order(self.range, &self.snapshot);
+        let (listed, late) = {
+            let series = cell.lock();
+            let late = series.late.as_ref().map(|late| late.list(self.range, &self.snapshot));
+            (list(&series, range, &self.snapshot), late)
+        };
         let from = columns.len();
         for chunk in &listed {
             self.decode(chunk, columns)?;
         }
-        trim(self.range, from, columns);
+        merge::trim(range, from, columns);
+        if let Some(late) = late {
+            self.merge_late(late, from, columns)?;
+        }
         tombstones::apply(self.head.tombstones.read().of(self.slot), from, columns);
         Ok(())
     }
-}
-
-/// Takes samples outside the range off both ends of what was read from `from` on.
-fn trim(range: TimeRange, from: usize, columns: &mut Columns) {
-    let times = &columns.timestamps[from..];
-    let start = from + times.partition_point(|time| *time < range.min);
-    let end = from + times.partition_point(|time| *time <= range.max);
-    let end = end.max(start);
-    columns.timestamps.truncate(end);
-    columns.values.truncate(end);
-    columns.timestamps.drain(from..start);
-    columns.values.drain(from..start);
-    columns.starts.truncate(end);
-    if columns.starts.len() > from {
-        columns.starts.drain(from..start.min(columns.starts.len()));
-    }
-    if columns.histograms.is_empty() {
-        return;
-    }
-    let dropped = start - from;
-    columns.histograms.retain_mut(|(index, _)| {
-        let at = *index as usize;
-        if at < from {
-            return true;
-        }
-        *index -= dropped.min(at) as u32;
-        (start..end).contains(&at)
-    });
 }

@@ -35,6 +35,8 @@ pub struct ReplayReport {
     pub samples_mapped: u64,
     /// Samples of series that the log does not name; they are lost.
     pub samples_unknown: u64,
+    /// Samples of the write-behind log that were entered.
+    pub samples_late: u64,
     /// Samples that the head refused, as it did when they were first appended.
     pub samples_refused: u64,
     /// Tombstones.
@@ -49,14 +51,12 @@ pub struct ReplayReport {
     pub records_broken: u64,
     /// Mapped chunks entered.
     pub chunks_mapped: u64,
-    /// Mapped chunks of out-of-order samples or of series that the log does not name.
+    /// Mapped chunks of series that the log does not name.
     pub chunks_skipped: u64,
     /// Segments replayed, those of the checkpoint included.
     pub segments: u64,
     /// Blocks in the data directory: this version neither reads nor changes them.
     pub blocks_ignored: u64,
-    /// Whether there is a log of out-of-order samples (`wbl`), which this version neither reads nor changes.
-    pub has_out_of_order_log: bool,
     /// Damage that was set aside.
     pub damage: Vec<StorageError>,
 }
@@ -129,6 +129,8 @@ pub(crate) struct Replay<'a> {
     known: KnownSeries,
     gathered: Gathered,
     full: Vec<Slot>,
+    /// The write-behind log is being replayed.
+    is_late: bool,
     pub(crate) report: ReplayReport,
     failed: Option<StorageError>,
 }
@@ -137,13 +139,14 @@ impl<'a> Replay<'a> {
     pub(crate) fn new(head: &'a Head, mut found: FoundChunks) -> Self {
         let damage = std::mem::take(&mut found.damage);
         head.instruments.mapped_chunk_corruptions.add(damage.len() as u64);
-        let report = ReplayReport { damage, chunks_skipped: found.out_of_order, ..ReplayReport::default() };
+        let report = ReplayReport { damage, ..ReplayReport::default() };
         Self {
             head,
             found,
             known: KnownSeries::default(),
             gathered: Gathered::default(),
             full: Vec::new(),
+            is_late: false,
             report,
             failed: None,
         }
@@ -155,10 +158,30 @@ impl<'a> Replay<'a> {
     /// If something failed that is no damage of the log: a limit, a full disk.
     pub(crate) fn finish(mut self) -> Result<ReplayReport, StorageError> {
         self.enter_gathered();
-        self.report.chunks_skipped += self.found.by_series.values().map(|chunks| chunks.len() as u64).sum::<u64>();
+        let left = self.found.by_series.values().chain(self.found.late_by_series.values());
+        self.report.chunks_skipped += left.map(|chunks| chunks.len() as u64).sum::<u64>();
         match self.failed {
             Some(error) => Err(error),
             None => Ok(self.report),
+        }
+    }
+
+    /// What follows are the records of the write-behind log.
+    pub(crate) fn begin_late(&mut self) {
+        self.enter_gathered();
+        self.is_late = true;
+    }
+
+    fn enter_late(&mut self, slot: Slot, stamp: Stamp, value: SampleValue) {
+        let Some(cell) = self.head.slab.cell(slot) else {
+            return;
+        };
+        let mut series = cell.lock();
+        let chunks = series.chunk_count();
+        if series.late.get_or_insert_default().insert(stamp, value, 0) {
+            self.report.samples_late += 1;
+            self.head.instruments.head.chunks.add((series.chunk_count() - chunks) as i64);
+            self.head.times.extend_late(stamp.time, stamp.time);
         }
     }
 
@@ -181,6 +204,15 @@ impl<'a> Replay<'a> {
             return i64::MIN;
         };
         let mut series = cell.lock();
+        if let Some(late) = self.found.late_by_series.remove(&wal_ref) {
+            self.head.mapped.hold(late.iter());
+            self.report.chunks_mapped += late.len() as u64;
+            self.head.instruments.head.chunks.add(late.len() as i64);
+            for chunk in &late {
+                self.head.times.extend_late(chunk.min_time(), chunk.max_time);
+            }
+            series.late.get_or_insert_default().attach(late);
+        }
         let mapped_through = |mapped: &[MappedChunk]| mapped.last().map_or(i64::MIN, |chunk| chunk.max_time);
         let Some(chunks) = self.found.by_series.remove(&wal_ref) else {
             return mapped_through(&series.mapped);
@@ -257,6 +289,7 @@ impl RecordSink for Replay<'_> {
     fn sample(&mut self, wal_ref: WalRef, stamp: Stamp, value: SampleValue) {
         match self.known.find(wal_ref) {
             None => self.report.samples_unknown += 1,
+            Some(known) if self.is_late => self.enter_late(known.slot, stamp, value),
             Some(known) if stamp.time <= known.mapped_through => self.report.samples_mapped += 1,
             Some(known) => {
                 self.gathered.push(known.slot, stamp, value);
@@ -278,7 +311,7 @@ impl RecordSink for Replay<'_> {
     fn exemplar(&mut self, series: WalRef, exemplar: Exemplar) {
         if let Some(known) = self.known.find(series) {
             let labels = self.head.labels_at(known.slot);
-            self.head.exemplars.enter([(labels, exemplar)], 0);
+            self.head.exemplars.enter([(labels, exemplar)], self.head.late_window_ms());
             self.report.exemplars += 1;
         }
     }
@@ -290,7 +323,18 @@ impl RecordSink for Replay<'_> {
         }
     }
 
-    fn mapped_marker(&mut self, _marker: MappedMarker) {}
+    fn mapped_marker(&mut self, marker: MappedMarker) {
+        let (file, offset) = ((marker.chunk >> 32) as u32, marker.chunk as u32);
+        let Some(cell) = self.known.find(marker.series).and_then(|known| self.head.slab.cell(known.slot)) else {
+            return;
+        };
+        // If the chunk is lost, the samples are still in the log.
+        if let Some(late) = &mut cell.lock().late
+            && late.has_mapped(file, offset)
+        {
+            late.clear_open();
+        }
+    }
 
     fn skipped(&mut self, _kind: u8) {
         self.report.records_skipped += 1;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use model::storage::AppendError;
 
 use super::isolation::Marks;
+use super::late::LateSamples;
 use super::mapped_chunks::MappedChunk;
 use super::symbols::Symbol;
 use crate::chunk::{Encoding, OpenChunk, Stamp, ValueRef};
@@ -36,6 +37,8 @@ pub(crate) struct FullChunk {
     pub(crate) max_time: i64,
     pub(crate) encoding: Encoding,
     pub(crate) count: u16,
+    /// Its samples are out of order.
+    pub(crate) is_late: bool,
     pub(crate) bytes: Arc<[u8]>,
 }
 
@@ -51,6 +54,8 @@ pub(crate) struct Series {
     #[allow(clippy::box_collection, reason = "one word instead of three in every series")]
     pub(crate) full: Option<Box<Vec<FullChunk>>>,
     pub(crate) open: Option<OpenChunk>,
+    /// Out-of-order samples. Few series ever have any.
+    pub(crate) late: Option<Box<LateSamples>>,
     /// First time of the open chunk.
     open_min_time: i64,
     /// When the open chunk is to be cut.
@@ -62,6 +67,26 @@ pub(crate) struct Series {
     pub(crate) is_logged: bool,
     /// Removed; only readers that began before still see it.
     pub(crate) is_dead: bool,
+}
+
+/// The earliest times that are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Of samples in order.
+    pub(crate) in_order: i64,
+    /// Of late ones, if they are taken at all.
+    pub(crate) late: Option<i64>,
+}
+
+/// Where a sample belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Behind the last one.
+    InOrder,
+    /// To the out-of-order samples.
+    Late,
+    /// Nowhere: it is the last one again.
+    Same,
 }
 
 /// What became of an appended sample.
@@ -111,24 +136,30 @@ impl Series {
 
     /// How many chunks there are.
     pub(crate) fn chunk_count(&self) -> usize {
-        self.mapped.len() + self.full.as_ref().map_or(0, |full| full.len()) + usize::from(self.open.is_some())
+        let late = self.late.as_ref().map_or(0, |late| late.chunk_count());
+        late + self.mapped.len() + self.full.as_ref().map_or(0, |full| full.len()) + usize::from(self.open.is_some())
     }
 
-    /// Whether a sample may be appended: `Ok(false)` if the series has that very sample already.
+    /// Whether and where a sample may be appended.
     ///
     /// # Errors
-    /// As Prometheus names them: out of bounds, out of order, duplicate.
-    pub(crate) fn check(&self, time: i64, value: ValueRef<'_>, min_valid_time: i64) -> Result<bool, AppendError> {
-        if time < min_valid_time {
-            return Err(AppendError::OutOfBounds);
+    /// As Prometheus names them: out of bounds, out of order, duplicate, too old.
+    pub(crate) fn check(&self, time: i64, value: ValueRef<'_>, bounds: Bounds) -> Result<Admission, AppendError> {
+        if time >= bounds.in_order {
+            match self.last_time() {
+                Some(last) if time == last => match &self.open {
+                    Some(open) if open.last_value_is(value) => return Ok(Admission::Same),
+                    _ => return Err(AppendError::Duplicate),
+                },
+                Some(last) if time < last => {}
+                _ => return Ok(Admission::InOrder),
+            }
         }
-        match self.last_time() {
-            Some(last) if time < last => Err(AppendError::OutOfOrder),
-            Some(last) if time == last => match &self.open {
-                Some(open) if open.last_value_is(value) => Ok(false),
-                _ => Err(AppendError::Duplicate),
-            },
-            _ => Ok(true),
+        match bounds.late {
+            Some(late) if time >= late => Ok(Admission::Late),
+            Some(_) => Err(AppendError::TooOld),
+            None if time < bounds.in_order => Err(AppendError::OutOfBounds),
+            None => Err(AppendError::OutOfOrder),
         }
     }
 
@@ -186,6 +217,7 @@ impl Series {
             max_time: chunk.last_time(),
             encoding: chunk.encoding(),
             count: chunk.count(),
+            is_late: false,
             bytes: chunk.into_bytes().into(),
         };
         self.full.get_or_insert_default().push(full);
@@ -251,12 +283,18 @@ mod tests {
     #[test]
     fn duplicates_pass_silently_and_everything_else_backwards_is_an_error() {
         let series = filled(1000, 10);
-        let check = |time, value, min_valid| series.check(time, ValueRef::Float(value), min_valid);
-        assert!(matches!(check(9000, 9.0, 0), Ok(false)));
+        let check = |time, value, in_order| series.check(time, ValueRef::Float(value), Bounds { in_order, late: None });
+        assert!(matches!(check(9000, 9.0, 0), Ok(Admission::Same)));
         assert!(matches!(check(9000, 8.0, 0), Err(AppendError::Duplicate)));
         assert!(matches!(check(8000, 8.0, 0), Err(AppendError::OutOfOrder)));
         assert!(matches!(check(8000, 8.0, 8001), Err(AppendError::OutOfBounds)));
-        assert!(matches!(check(9001, 8.0, 0), Ok(true)));
+        assert!(matches!(check(9001, 8.0, 0), Ok(Admission::InOrder)));
+        let check = |time, late| series.check(time, ValueRef::Float(8.0), Bounds { in_order: 5000, late: Some(late) });
+        assert!(matches!(check(8000, 3000), Ok(Admission::Late)));
+        assert!(matches!(check(3000, 3000), Ok(Admission::Late)));
+        assert!(matches!(check(2999, 3000), Err(AppendError::TooOld)));
+        assert!(matches!(check(9000, 3000), Err(AppendError::Duplicate)));
+        assert!(matches!(check(9001, 3000), Ok(Admission::InOrder)));
     }
 
     #[test]

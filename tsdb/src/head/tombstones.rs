@@ -65,8 +65,10 @@ impl Head {
         let stone = |slot: Slot| {
             let series = self.slab.cell(slot)?.lock();
             // Clipped to what is there: samples appended later are not deleted.
-            let min_time = min_time.max(series.first_time()?);
-            let max_time = max_time.min(series.last_time()?);
+            let in_order = series.first_time().zip(series.last_time());
+            let late = series.late.as_ref().and_then(|late| late.times());
+            let (first, last) = in_order.into_iter().chain(late).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+            let (min_time, max_time) = (min_time.max(first), max_time.min(last));
             let tombstone = Tombstone { series: series.wal_ref, min_time, max_time };
             (min_time <= max_time).then_some((slot, tombstone))
         };

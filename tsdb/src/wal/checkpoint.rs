@@ -14,8 +14,8 @@ use model::storage::StorageError;
 use super::Batch;
 use super::reader::RecordReader;
 use super::record::{
-    MappedMarker, RecordSink, SampleValue, SeriesRecord, Tombstone, WalRef, decode, encode_exemplars, encode_metadata,
-    encode_samples, encode_tombstones,
+    Grouping, MappedMarker, RecordSink, SampleValue, SeriesRecord, Tombstone, WalRef, decode, encode_exemplars,
+    encode_metadata, encode_samples, encode_tombstones,
 };
 use super::segment::{self, path_of, write_record};
 use crate::chunk::Stamp;
@@ -181,7 +181,7 @@ impl<'a> Filter<'a> {
         }
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         let samples = self.samples.iter().map(|(series, stamp, value)| (*series, *stamp, value));
-        encode_samples(samples, &mut bytes, &mut ends);
+        encode_samples(Grouping::ByKind, samples, &mut bytes, &mut ends);
         let mut start = 0;
         for end in ends {
             self.batch.push(compression, &bytes[start..end]);

@@ -16,10 +16,8 @@ use crate::chunk::{Stamp, ValueRef};
 #[cfg(test)]
 pub(crate) use decode::RecordError;
 pub(crate) use decode::decode;
-pub(crate) use encode::{SeriesRecord, encode_samples, encode_tombstones};
-#[cfg(test)]
-pub(crate) use notes::encode_mapped_markers;
-pub(crate) use notes::{encode_exemplars, encode_metadata};
+pub(crate) use encode::{Grouping, SeriesRecord, encode_samples, encode_tombstones};
+pub(crate) use notes::{encode_exemplars, encode_mapped_markers, encode_metadata};
 
 /// The first byte of a record.
 pub(crate) mod kind {

@@ -6,6 +6,8 @@ use crate::fs::faulty::{Fault, Faulty};
 const SERIES: usize = 60;
 const BATCHES: i64 = 120;
 const STEP_MS: i64 = 120_000;
+/// Every so many batches bring out-of-order samples too.
+const LATE_EVERY: i64 = 3;
 
 fn config(fsync: Fsync) -> Config {
     Config {
@@ -14,6 +16,7 @@ fn config(fsync: Fsync) -> Config {
         samples_per_chunk: 20,
         retention_ms: Some(2 * 3_600_000),
         block_range_ms: 1_800_000,
+        out_of_order_window_ms: 3_600_000,
         ..small()
     }
 }
@@ -26,8 +29,17 @@ fn append_batch(db: &Db, batch: i64) -> bool {
         if appender.append(&series(i), Timestamp(batch * STEP_MS), value.into()).is_err() {
             return false;
         }
+        if brings_late(batch)
+            && appender.append(&series(i), Timestamp(batch * STEP_MS - STEP_MS / 2), value.into()).is_err()
+        {
+            return false;
+        }
     }
-    appender.commit().is_ok_and(|count| count == SERIES)
+    appender.commit().is_ok_and(|count| count == SERIES * if brings_late(batch) { 2 } else { 1 })
+}
+
+fn brings_late(batch: i64) -> bool {
+    batch % LATE_EVERY == LATE_EVERY - 1
 }
 
 /// Which batches are there, each whole.
@@ -40,7 +52,9 @@ fn batches_in(db: &Db) -> Vec<i64> {
         }
     }
     assert!(samples_at.values().all(|count| *count == SERIES), "half a batch: {samples_at:?}");
-    samples_at.into_keys().map(|time| time / STEP_MS).collect()
+    let has_late = |batch: i64| !brings_late(batch) || samples_at.contains_key(&(batch * STEP_MS - STEP_MS / 2));
+    let batches = samples_at.keys().filter(|time| *time % STEP_MS == 0).map(|time| time / STEP_MS);
+    batches.filter(|batch| has_late(*batch)).collect()
 }
 
 /// Runs the load until the first failure, upkeep included, and returns what was acknowledged.
@@ -121,8 +135,8 @@ fn a_disk_that_fails_once_at_any_call_is_survived() {
 #[test]
 fn a_log_that_cannot_be_written_refuses_appends_and_serves_reads() {
     let directory = tempfile::tempdir().unwrap();
-    // The calls before: the first segment and its directory, and the first batch.
-    let fs = Arc::new(Faulty::new(Fault::Crash, 4));
+    // The calls before: the first segments of both logs and their directories, and the first batch.
+    let fs = Arc::new(Faulty::new(Fault::Crash, 6));
     let db = Db::open_on(fs, directory.path(), config(Fsync::Segment)).unwrap();
     assert!(append_batch(&db, 0));
     assert!(!append_batch(&db, 1));

@@ -61,9 +61,20 @@ fn kind_of(value: &SampleValue, started: bool) -> u8 {
     }
 }
 
-/// Appends the samples as records to `out`, one of each kind that occurs, and the end of each record to `ends`. If one
-/// sample has a start timestamp, all go to records that hold them, so that a series' samples stay in order.
+/// How a batch's samples are put into records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Grouping {
+    /// One record for each kind: no series has samples of two kinds.
+    #[default]
+    ByKind,
+    /// In the order they came: a record ends where the kind changes.
+    InOrder,
+}
+
+/// Appends the samples as records to `out` and the end of each record to `ends`. If one sample has a start timestamp, all
+/// go to records that hold them, so that a series' samples stay in order.
 pub(crate) fn encode_samples<'a>(
+    grouping: Grouping,
     samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)> + Clone,
     out: &mut Vec<u8>,
     ends: &mut Vec<usize>,
@@ -74,19 +85,35 @@ pub(crate) fn encode_samples<'a>(
     for (_, _, value) in samples.clone() {
         occurs |= 1 << kind_of(value, started);
     }
+    if grouping == Grouping::InOrder && occurs.count_ones() > 1 {
+        let mut rest = samples.peekable();
+        while let Some((_, _, value)) = rest.peek() {
+            let kind = kind_of(value, started);
+            let run: Vec<_> = std::iter::from_fn(|| rest.next_if(|(_, _, v)| kind_of(v, started) == kind)).collect();
+            put_record(kind, run.into_iter(), out, ends);
+        }
+        return;
+    }
     for kind in SAMPLE_KINDS {
         if occurs & (1 << kind) == 0 {
             continue;
         }
-        out.push(kind);
-        let chosen = samples.clone().filter(|(_, _, value)| kind_of(value, started) == kind);
-        if started {
-            put_started(chosen, out)
-        } else {
-            put_plain(chosen, out)
-        }
-        ends.push(out.len());
+        put_record(kind, samples.clone().filter(|(_, _, value)| kind_of(value, started) == kind), out, ends);
     }
+}
+
+fn put_record<'a>(
+    kind: u8,
+    samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)>,
+    out: &mut Vec<u8>,
+    ends: &mut Vec<usize>,
+) {
+    out.push(kind);
+    match kind {
+        kind::SAMPLES_2 | kind::HISTOGRAMS_2 | kind::FLOAT_HISTOGRAMS_2 => put_started(samples, out),
+        _ => put_plain(samples, out),
+    }
+    ends.push(out.len());
 }
 
 fn put_plain<'a>(samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)>, out: &mut Vec<u8>) {

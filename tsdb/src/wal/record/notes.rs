@@ -111,7 +111,6 @@ pub(super) fn decode_metadata(decoder: &mut Decoder<'_>, sink: &mut impl RecordS
 }
 
 /// Appends markers as one record.
-#[cfg(test)]
 pub(crate) fn encode_mapped_markers(markers: &[MappedMarker], out: &mut Vec<u8>) {
     out.push(kind::MAPPED_MARKERS);
     for marker in markers {

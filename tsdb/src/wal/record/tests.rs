@@ -88,6 +88,7 @@ fn a_batch_becomes_one_record_of_each_kind_and_comes_back() {
     ];
     let (mut out, mut ends) = (Vec::new(), Vec::new());
     encode_samples(
+        Grouping::ByKind,
         samples.iter().map(|(series, time, value)| (*series, Stamp::from(*time), value)),
         &mut out,
         &mut ends,
@@ -133,7 +134,7 @@ fn samples_with_start_timestamps_are_written_and_read_byte_by_byte() {
     let samples = [(10, 4000, 5000, &one), (11, 0, 5015, &two), (12, 3997, 5015, &two), (13, 3997, 5015, &two)];
     let (mut out, mut ends) = (Vec::new(), Vec::new());
     let samples = samples.into_iter().map(|(series, start, time, value)| (series, Stamp { start, time }, value));
-    encode_samples(samples, &mut out, &mut ends);
+    encode_samples(Grouping::ByKind, samples, &mut out, &mut ends);
     assert_eq!((out, ends), (record.clone(), vec![record.len()]));
 }
 
@@ -144,10 +145,27 @@ fn one_sample_with_a_start_takes_all_to_records_with_starts() {
     let stamp = |start| Stamp { start, time: 100 };
     let samples = [(1, stamp(0), &int), (2, stamp(50), &int), (3, stamp(0), &float_histogram)];
     let (mut out, mut ends) = (Vec::new(), Vec::new());
-    encode_samples(samples.into_iter(), &mut out, &mut ends);
+    encode_samples(Grouping::ByKind, samples.into_iter(), &mut out, &mut ends);
     assert_eq!((out[0], out[ends[0]], ends.len()), (kind::HISTOGRAMS_2, kind::FLOAT_HISTOGRAMS_2, 2));
     assert_eq!(seen(&out[..ends[0]]), [format!("1 100 {int:?}"), format!("2 50..100 {int:?}")]);
     assert_eq!(seen(&out[ends[0]..]), [format!("3 100 {float_histogram:?}")]);
+}
+
+#[test]
+fn samples_of_one_series_in_two_kinds_stay_in_order() {
+    let int = SampleValue::Int(Arc::new(histogram()));
+    let float = SampleValue::Float(1.0);
+    let samples = [(1, 10, &int), (2, 10, &float), (1, 11, &float), (1, 12, &int)];
+    let samples = samples.map(|(series, time, value)| (series, Stamp::from(time), value));
+    let (mut out, mut ends) = (Vec::new(), Vec::new());
+    encode_samples(Grouping::InOrder, samples.into_iter(), &mut out, &mut ends);
+    let mut all = Vec::new();
+    let mut start = 0;
+    for end in ends {
+        all.extend(seen(&out[start..end]));
+        start = end;
+    }
+    assert_eq!(all, samples.map(|(series, stamp, value)| format!("{series} {} {value:?}", stamp.time)));
 }
 
 #[test]
