@@ -1,7 +1,10 @@
 //! The engine: runs queries at one time or at many, within limits.
 
+mod account;
+mod edge;
 mod result;
 mod span;
+mod stats;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,20 +15,22 @@ use model::sample::Timestamp;
 use model::storage::Queryable;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+pub use self::stats::{Stats, StepSamples, Timings};
+pub use crate::exec::Clock;
+pub use crate::exec::budget::Usage;
+
+use self::account::Account;
 use crate::ast::{Expr, ValueType};
 use crate::cancel::CancelToken;
-use crate::error::{BadRequest, Error, Fault};
+use crate::error::{BadRequest, Error, Limit};
 use crate::exec::budget::Budget;
+use crate::exec::meter::Meter;
 use crate::exec::{Context, Settings};
+use crate::explain::{self, PlanNode};
 use crate::notes::Notes;
 use crate::parser::{self, Options};
 use crate::plan::{self, Node, QueryTimes};
 use crate::value::{QueryValue, Steps};
-
-/// Expressions up to this height are evaluated on the stack of whoever asks; the usual 2 MiB are enough for them.
-const HEIGHT_ON_CALLERS_STACK: usize = 50;
-/// The stack for higher ones, up to [`parser::HEIGHT_MAX`]; only what is used of it takes memory.
-const DEEP_STACK_BYTES: usize = 256 * 1024 * 1024;
 
 /// How an engine works and what it allows. Defaults are Prometheus'.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub struct Config {
     pub max_samples: u64,
     /// The most bytes a query may hold at a time.
     pub max_bytes: u64,
+    /// The most bytes all queries together may hold at a time (`--query.max-memory`).
+    pub max_memory: u64,
     /// The step of subqueries that name none: the global evaluation interval.
     pub default_subquery_step: Duration,
     /// Which experimental parts of the language are allowed.
@@ -56,6 +63,7 @@ impl Default for Config {
             lookback: Duration::from_seconds(300),
             max_samples: 50_000_000,
             max_bytes: u64::MAX,
+            max_memory: u64::MAX,
             default_subquery_step: Duration::from_seconds(60),
             language: Options::default(),
             delayed_name_removal: false,
@@ -67,12 +75,31 @@ impl Default for Config {
 }
 
 /// What one query may have of its own.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct QueryOptions {
     /// Another lookback than the engine's.
     pub lookback: Option<Duration>,
     /// Ends the query from outside or at a deadline.
     pub cancel: CancelToken,
+    /// Where the memory it holds is told while it runs.
+    pub usage: Arc<Usage>,
+    /// Samples are counted for each step too.
+    pub per_step_stats: bool,
+    /// The result has the plan with what each of its parts took.
+    pub analyze: bool,
+    /// Nanoseconds since any time, to tell how long things took. The crate reads no clock.
+    pub clock: Option<Arc<Clock>>,
+}
+
+impl std::fmt::Debug for QueryOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryOptions")
+            .field("lookback", &self.lookback)
+            .field("cancel", &self.cancel)
+            .field("per_step_stats", &self.per_step_stats)
+            .field("analyze", &self.analyze)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a query gave.
@@ -84,17 +111,8 @@ pub struct QueryResult {
     pub annotations: Annotations,
     /// What it took.
     pub stats: Stats,
-}
-
-/// What a query took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// Samples looked at, each as often as a window held it.
-    pub total_samples: u64,
-    /// The most samples held at a time.
-    pub peak_samples: u64,
-    /// The most bytes held at a time.
-    pub peak_bytes: u64,
+    /// How it was run, if [`QueryOptions::analyze`] asked for it.
+    pub plan: Option<PlanNode>,
 }
 
 /// Runs queries. Cheap to share; holds no query's state.
@@ -102,6 +120,8 @@ pub struct Stats {
 pub struct Engine {
     config: Config,
     pool: Option<Arc<ThreadPool>>,
+    /// What all running queries hold.
+    usage: Arc<Usage>,
 }
 
 impl Engine {
@@ -111,17 +131,22 @@ impl Engine {
             .then(|| ThreadPoolBuilder::new().num_threads(config.threads).thread_name(|i| format!("query-{i}")).build())
             .and_then(Result::ok)
             .map(Arc::new);
-        Self { config, pool }
+        Self { config, pool, usage: Arc::default() }
     }
 
     /// An engine on threads that others use too.
     pub fn with_pool(config: Config, pool: Arc<ThreadPool>) -> Self {
-        Self { config, pool: Some(pool) }
+        Self { config, pool: Some(pool), usage: Arc::default() }
     }
 
     /// How it was set up.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What all its running queries hold in memory.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Parses a query with the language options of this engine.
@@ -144,8 +169,8 @@ impl Engine {
         options: &QueryOptions,
     ) -> Result<QueryResult, Error> {
         let expr = self.parse(query)?;
-        let times = QueryTimes { start: time.0, end: time.0, step: 0 };
-        with_stack(&expr, || self.run(queryable, query, &expr, times, Steps::once(time.0), options))
+        let request = Request::instant(query, time);
+        edge::guarded(&expr, || self.run(queryable, &expr, &request, options))
     }
 
     /// The values of a query from `start` to `end`, both included, every `step`.
@@ -162,6 +187,102 @@ impl Engine {
         options: &QueryOptions,
     ) -> Result<QueryResult, Error> {
         let expr = self.parse(query)?;
+        let request = Request::range(query, &expr, start, end, step)?;
+        edge::guarded(&expr, || self.run(queryable, &expr, &request, options))
+    }
+
+    /// How a query would be run: at `start` alone without a step, else from `start` to `end`.
+    ///
+    /// # Errors
+    /// As for running it, but for what only its data can tell.
+    pub fn explain(
+        &self,
+        query: &str,
+        start: Timestamp,
+        end: Timestamp,
+        step: Option<Duration>,
+    ) -> Result<PlanNode, Error> {
+        let expr = self.parse(query)?;
+        let request = match step {
+            Some(step) => Request::range(query, &expr, start, end, step)?,
+            None => Request::instant(query, start),
+        };
+        edge::guarded(&expr, || Ok(explain::explain(&plan::build(&expr, request.times)?.root, &[])))
+    }
+
+    fn settings(&self, options: &QueryOptions) -> Settings {
+        Settings {
+            lookback: options.lookback.unwrap_or(self.config.lookback).as_millis(),
+            delayed_names: self.config.delayed_name_removal,
+            type_and_unit_labels: self.config.type_and_unit_labels,
+            start_timestamps: self.config.start_timestamps,
+            default_subquery_step: self.config.default_subquery_step.as_millis(),
+            max_samples: self.config.max_samples,
+            per_step: options.per_step_stats,
+        }
+    }
+
+    fn run(
+        &self,
+        queryable: &dyn Queryable,
+        expr: &Expr,
+        request: &Request<'_>,
+        options: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
+        options.cancel.check("query preparation")?;
+        let clock = options.clock.as_deref();
+        let now = || clock.map_or(0, |clock| clock());
+        let started = now();
+        let plan = plan::build(expr, request.times)?;
+        let settings = self.settings(options);
+        let (start, end) = span::needed(&plan.root, request.steps, settings).unwrap_or((0, 0));
+        let querier = queryable.querier(Timestamp(start), Timestamp(end))?;
+        let (own, total) = (Arc::clone(&options.usage), Arc::clone(&self.usage));
+        let ctx = Context {
+            querier: querier.as_ref(),
+            pool: self.pool.as_deref(),
+            cancel: &options.cancel,
+            budget: Arc::new(Budget::new(own, self.config.max_bytes, total, self.config.max_memory)),
+            settings,
+            meters: (0..plan.nodes).map(|_| Meter::default()).collect(),
+            clock,
+            notes: Mutex::new(Notes::default()),
+            storage_annotations: Mutex::new(Annotations::new()),
+            selected: Mutex::new(HashMap::new()),
+            kept: Mutex::new(Vec::new()),
+        };
+        ctx.check_steps(request.steps)?;
+        let prepared = now();
+        let mut value = evaluate(&ctx, &plan.root, request)?;
+        let evaluated = now();
+        if let QueryValue::Matrix(series) = &mut value {
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        let timings = Timings {
+            preparation: prepared.saturating_sub(started),
+            evaluation: evaluated.saturating_sub(prepared),
+            sorting: now().saturating_sub(evaluated),
+        };
+        let stats = Stats { timings, ..counted(&ctx, &plan.root, request)? };
+        let explained = options.analyze.then(|| explain::explain(&plan.root, &ctx.meters));
+        Ok(finish(ctx, value, request.query, stats, explained))
+    }
+}
+
+/// What is asked for, checked.
+struct Request<'a> {
+    query: &'a str,
+    times: QueryTimes,
+    steps: Steps,
+}
+
+impl<'a> Request<'a> {
+    fn instant(query: &'a str, time: Timestamp) -> Self {
+        let times = QueryTimes { start: time.0, end: time.0, step: 0 };
+        Self { query, times, steps: Steps::once(time.0) }
+    }
+
+    fn range(query: &'a str, expr: &Expr, start: Timestamp, end: Timestamp, step: Duration) -> Result<Self, Error> {
         let found = expr.value_type();
         if !matches!(found, ValueType::Vector | ValueType::Scalar) {
             return Err(Error::BadRequest(BadRequest::RangeQueryType { found: found.documented() }));
@@ -173,75 +294,45 @@ impl Engine {
             return Err(Error::BadRequest(BadRequest::EndBeforeStart));
         }
         let times = QueryTimes { start: start.0, end: end.0, step: step.as_millis() };
-        let steps = Steps::range(start.0, end.0, step.as_millis());
-        with_stack(&expr, || self.run(queryable, query, &expr, times, steps, options))
-    }
-
-    fn run(
-        &self,
-        queryable: &dyn Queryable,
-        query: &str,
-        expr: &Expr,
-        times: QueryTimes,
-        steps: Steps,
-        options: &QueryOptions,
-    ) -> Result<QueryResult, Error> {
-        options.cancel.check("query preparation")?;
-        let plan = plan::build(expr, times)?;
-        let settings = Settings {
-            lookback: options.lookback.unwrap_or(self.config.lookback).as_millis(),
-            delayed_names: self.config.delayed_name_removal,
-            type_and_unit_labels: self.config.type_and_unit_labels,
-            start_timestamps: self.config.start_timestamps,
-            default_subquery_step: self.config.default_subquery_step.as_millis(),
-        };
-        let (start, end) = span::needed(&plan, steps, settings).unwrap_or((0, 0));
-        let querier = queryable.querier(Timestamp(start), Timestamp(end))?;
-        let ctx = Context {
-            querier: querier.as_ref(),
-            pool: self.pool.as_deref(),
-            cancel: &options.cancel,
-            budget: Arc::new(Budget::new(self.config.max_samples, self.config.max_bytes)),
-            settings,
-            notes: Mutex::new(Notes::default()),
-            storage_annotations: Mutex::new(Annotations::new()),
-            selected: Mutex::new(HashMap::new()),
-        };
-        ctx.check_steps(steps)?;
-        let value = evaluate(&ctx, &plan, times, steps)?;
-        Ok(finish(ctx, value, query))
+        Ok(Self { query, times, steps: Steps::range(start.0, end.0, step.as_millis()) })
     }
 }
 
-/// Runs a query that nests deeply on a thread with a stack to match: evaluation descends as the expression does.
-fn with_stack<T: Send>(expr: &Expr, run: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
-    if parser::height(expr) <= HEIGHT_ON_CALLERS_STACK {
-        return run();
+fn evaluate(ctx: &Context<'_>, plan: &Node, request: &Request<'_>) -> Result<QueryValue, Error> {
+    match request.times.step {
+        0 => result::instant(ctx, plan, request.times.start),
+        _ => result::range(ctx, plan, request.steps),
     }
-    std::thread::scope(|scope| {
-        let spawned = std::thread::Builder::new()
-            .name("deep-query".to_owned())
-            .stack_size(DEEP_STACK_BYTES)
-            .spawn_scoped(scope, run);
-        match spawned.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(error) => Err(Fault::Other(format!("no thread for a deep expression: {error}")).into()),
-        }
+}
+
+/// What the query took.
+///
+/// # Errors
+/// If upstream's engine would have held more samples than allowed.
+fn counted(ctx: &Context<'_>, plan: &Node, request: &Request<'_>) -> Result<Stats, Error> {
+    let (settings, steps) = (ctx.settings, request.steps);
+    let peak_samples = Account::new(&ctx.meters, settings).peak(plan, steps);
+    if peak_samples > settings.max_samples {
+        return Err(Error::Limit(Limit::Samples { max: settings.max_samples }));
+    }
+    let counted = Account::new(&ctx.meters, settings).counted(plan, steps);
+    let per_step = settings.per_step.then(|| {
+        let timed =
+            |counts: &[u64]| (0..steps.count).map(|i| (steps.at(i), counts.get(i).copied().unwrap_or(0))).collect();
+        StepSamples { total: timed(&counted.seen_per_step), read: timed(&counted.read_per_step) }
+    });
+    Ok(Stats {
+        total_samples: counted.seen,
+        samples_read: counted.read,
+        peak_samples,
+        peak_bytes: ctx.budget.peak_bytes(),
+        per_step,
+        timings: Timings::default(),
     })
 }
 
-fn evaluate(ctx: &Context<'_>, plan: &Node, times: QueryTimes, steps: Steps) -> Result<QueryValue, Error> {
-    if times.step == 0 { result::instant(ctx, plan, times.start) } else { result::range(ctx, plan, steps) }
-}
-
-fn finish(ctx: Context<'_>, value: QueryValue, query: &str) -> QueryResult {
-    let stats = Stats {
-        total_samples: ctx.budget.total_samples(),
-        peak_samples: ctx.budget.peak_samples(),
-        peak_bytes: ctx.budget.peak_bytes(),
-    };
+fn finish(ctx: Context<'_>, value: QueryValue, query: &str, stats: Stats, plan: Option<PlanNode>) -> QueryResult {
     let mut annotations = ctx.notes.into_inner().unwrap_or_else(PoisonError::into_inner).finish(query);
     annotations.merge(ctx.storage_annotations.into_inner().unwrap_or_else(PoisonError::into_inner));
-    QueryResult { value, annotations, stats }
+    QueryResult { value, annotations, stats, plan }
 }

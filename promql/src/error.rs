@@ -45,6 +45,9 @@ pub enum Error {
         /// What was being done.
         stage: &'static str,
     },
+    /// The engine itself failed: a fault in it, caught at its edge.
+    #[error("unexpected error: {0}")]
+    Panicked(String),
     /// Storage could not be read.
     #[error("{0}")]
     Storage(#[from] StorageError),
@@ -83,7 +86,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Parse(_) | Error::BadRequest(_) => ErrorKind::BadData,
-            Error::Execution(_) | Error::Limit(_) => ErrorKind::Execution,
+            Error::Execution(_) | Error::Limit(_) | Error::Panicked(_) => ErrorKind::Execution,
             Error::Timeout { .. } => ErrorKind::Timeout,
             Error::Canceled { .. } | Error::Storage(StorageError::Cancelled) => ErrorKind::Canceled,
             Error::Storage(_) => ErrorKind::Internal,
@@ -142,6 +145,12 @@ pub enum Limit {
     /// `max_bytes`
     #[error("query would hold more than {max} bytes in memory (limit max_bytes)")]
     Bytes {
+        /// The limit.
+        max: u64,
+    },
+    /// `max_memory`
+    #[error("all queries together would hold more than {max} bytes in memory (limit max_memory)")]
+    TotalBytes {
         /// The limit.
         max: u64,
     },

@@ -15,6 +15,7 @@ mod join;
 mod label;
 mod map;
 mod matching;
+pub(crate) mod meter;
 mod range;
 mod ranking;
 pub(crate) mod scalar;
@@ -23,6 +24,7 @@ mod selector;
 mod set;
 mod sort;
 mod subquery;
+mod tally;
 pub(crate) mod unique;
 mod window;
 
@@ -43,6 +45,7 @@ use crate::ast::ValueType;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Limit};
 use crate::exec::budget::{Budget, Charge};
+use crate::exec::meter::{Meter, Worked};
 use crate::notes::{Note, Notes};
 use crate::plan::{Node, NodeKind, Select};
 use crate::token::Span;
@@ -54,6 +57,9 @@ pub(crate) const BATCH_SERIES: usize = 256;
 const BATCH_POINTS_MAX: usize = 1 << 22;
 /// Below this many series, threads cost more than they give.
 const PARALLEL_SERIES_MIN: usize = 16;
+
+/// So many steps are tried, whatever the limit on samples: there may be few samples at them.
+const STEPS_ALWAYS_ALLOWED: u64 = 1 << 20;
 
 const STAGE: &str = "expression evaluation";
 
@@ -75,12 +81,21 @@ pub(crate) struct Context<'q> {
     pub(crate) cancel: &'q CancelToken,
     pub(crate) budget: Arc<Budget>,
     pub(crate) settings: Settings,
+    /// One for each node of the plan, by its id.
+    pub(crate) meters: Vec<Meter>,
+    /// Nanoseconds since any time, if operators are to be timed.
+    pub(crate) clock: Option<&'q Clock>,
     pub(crate) notes: Mutex<Notes>,
     /// What storage had to say.
     pub(crate) storage_annotations: Mutex<Annotations>,
     /// Series already selected, by what selected them: equal selectors are fetched once.
     pub(crate) selected: Mutex<HashMap<String, SelectedSeries>>,
+    /// What is held for the whole query.
+    pub(crate) kept: Mutex<Vec<Charge>>,
 }
+
+/// Nanoseconds since any time: the crate reads no clock, its caller may.
+pub type Clock = dyn Fn() -> u64 + Send + Sync;
 
 /// Series of a selector; light, decoded when read.
 pub(crate) type SelectedSeries = Arc<Vec<Box<dyn Series>>>;
@@ -94,6 +109,10 @@ pub(crate) struct Settings {
     /// `rate` and its kin look at start timestamps.
     pub(crate) start_timestamps: bool,
     pub(crate) default_subquery_step: i64,
+    /// The most samples held at a time, as upstream counts them.
+    pub(crate) max_samples: u64,
+    /// Samples are counted for each step.
+    pub(crate) per_step: bool,
 }
 
 impl Context<'_> {
@@ -105,10 +124,13 @@ impl Context<'_> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).add(note, span);
     }
 
-    /// Fails if a series could have more points than the query may hold; before any memory is taken for them.
+    /// Fails if there are so many steps that a single series would be too much, before any memory is taken for it.
     pub(crate) fn check_steps(&self, steps: Steps) -> Result<Steps, Error> {
-        let max = self.budget.max_samples();
-        if steps.count as u64 > max { Err(Error::Limit(Limit::Samples { max })) } else { Ok(steps) }
+        let max = self.settings.max_samples;
+        if steps.count as u64 > max.max(STEPS_ALWAYS_ALLOWED) {
+            return Err(Error::Limit(Limit::Samples { max }));
+        }
+        Ok(steps)
     }
 
     /// The labels and the mark of a series whose metric changed its meaning.
@@ -123,7 +145,25 @@ impl Context<'_> {
     }
 
     pub(crate) fn charge(&self, points: &Points) -> Result<Charge, Error> {
-        self.budget.charge(points.samples(), points.bytes())
+        self.budget.charge(points.bytes())
+    }
+
+    /// Keeps a charge until the query is over.
+    pub(crate) fn keep(&self, charge: Charge) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(charge);
+    }
+
+    /// Takes note of series in their order for node `id`, and gives the columns that came of them.
+    pub(crate) fn settle(&self, id: usize, worked: Vec<Worked>) -> Result<Batch, Error> {
+        match self.meters.get(id) {
+            Some(meter) => meter.settle(worked, self.settings.max_samples),
+            None => Ok(worked.into_iter().filter_map(|worked| worked.column).collect()),
+        }
+    }
+
+    /// The time, if it is wanted.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.map_or(0, |clock| clock())
     }
 
     /// Applies `work` to all items, in parallel where it pays, keeping their order and dropping what came to nothing.
@@ -157,18 +197,29 @@ pub(crate) fn open<'q>(ctx: &'q Context<'q>, node: &'q Node, steps: Steps) -> Re
     if steps.count == 0 {
         return Ok(Box::new(Ready::new(Vec::new())));
     }
-    match &node.kind {
-        NodeKind::Select(select) => selector::open(ctx, select, node.span, steps),
-        NodeKind::StepInvariant(child) => map::broadcast(ctx, child, steps),
-        NodeKind::Call { function, args } => call::open(ctx, node, function, args, steps),
-        NodeKind::Aggregate(aggregate) => aggregate::open(ctx, aggregate, node.span, steps),
-        NodeKind::Binary(binary) => binary::open(ctx, binary, node.span, steps),
-        NodeKind::Negate(child) => map::negate(ctx, child, steps),
-        NodeKind::Number(_) | NodeKind::Text(_) | NodeKind::Range(_) | NodeKind::Subquery(_) => {
+    let started = ctx.now();
+    let operator: BoxOperator<'q> = match &node.kind {
+        NodeKind::Select(select) => selector::open(ctx, node, select, steps)?,
+        NodeKind::StepInvariant(child) => map::broadcast(ctx, child, steps)?,
+        NodeKind::Call { function, args } => call::open(ctx, node, function, args, steps)?,
+        NodeKind::Aggregate(aggregate) => aggregate::open(ctx, aggregate, node.span, steps)?,
+        NodeKind::Binary(binary) => binary::open(ctx, binary, node.span, steps)?,
+        NodeKind::Negate(child) => map::negate(ctx, child, steps)?,
+        NodeKind::Number(_)
+        | NodeKind::Folded { .. }
+        | NodeKind::Text(_)
+        | NodeKind::Range(_)
+        | NodeKind::Subquery(_) => {
             debug_assert!(node.value_type != ValueType::Vector, "the checker lets only vectors come here");
-            Ok(Box::new(Ready::new(Vec::new())))
+            Box::new(Ready::new(Vec::new()))
         }
+    };
+    // What an operator does when it is opened is its work too.
+    let spent = ctx.now().saturating_sub(started);
+    if let Some(meter) = ctx.meters.get(node.id) {
+        meter.nanos.fetch_add(spent, std::sync::atomic::Ordering::Relaxed);
     }
+    Ok(meter::metered(ctx, node.id, operator))
 }
 
 /// How many series to work on at a time, by the number of steps alone: results must not depend on anything else.

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod active;
 pub mod ast;
 mod cancel;
 mod check;
@@ -22,6 +23,7 @@ pub mod edit;
 pub mod engine;
 pub mod error;
 mod exec;
+pub mod explain;
 pub mod format;
 pub mod function;
 pub mod histogram;
@@ -41,8 +43,9 @@ pub mod value;
 
 pub use cancel::CancelToken;
 pub use edit::{delete_matchers, set_matcher};
-pub use engine::{Config, Engine, QueryOptions, QueryResult};
+pub use engine::{Clock, Config, Engine, QueryOptions, QueryResult, Stats, Usage};
 pub use error::{Error, ErrorKind, ParseError};
+pub use explain::PlanNode;
 pub use format::format;
 pub use parser::{Options, parse, parse_selector, parse_with};
 pub use printer::print;

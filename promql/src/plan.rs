@@ -3,6 +3,8 @@
 
 mod build;
 mod duration;
+mod fold;
+mod pushdown;
 mod step_invariant;
 
 use model::labels::NameScheme;
@@ -26,6 +28,8 @@ pub(crate) struct QueryTimes {
 /// A node of the plan.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
+    /// Its place in the plan, parents first, from 0.
+    pub(crate) id: usize,
     pub(crate) kind: NodeKind,
     pub(crate) value_type: ValueType,
     pub(crate) span: Span,
@@ -35,6 +39,11 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) enum NodeKind {
     Number(f64),
+    /// A scalar expression of constants, computed when the query is planned.
+    Folded {
+        value: f64,
+        original: Box<Node>,
+    },
     Text(Text),
     Select(Select),
     Range(RangeSelect),
@@ -135,7 +144,53 @@ impl Subquery {
     }
 }
 
+/// A plan with the number of its nodes.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) root: Node,
+    pub(crate) nodes: usize,
+}
+
 impl Node {
+    pub(crate) fn new(kind: NodeKind, value_type: ValueType, span: Span) -> Self {
+        Self { id: 0, kind, value_type, span }
+    }
+
+    /// What stands right below it. A folded node has nothing below: it is not evaluated.
+    pub(crate) fn children(&self) -> Vec<&Node> {
+        match &self.kind {
+            NodeKind::Number(_)
+            | NodeKind::Folded { .. }
+            | NodeKind::Text(_)
+            | NodeKind::Select(_)
+            | NodeKind::Range(_) => Vec::new(),
+            NodeKind::Subquery(subquery) => vec![&subquery.child],
+            NodeKind::StepInvariant(child) | NodeKind::Negate(child) => vec![child],
+            NodeKind::Call { args, .. } => args.iter().collect(),
+            NodeKind::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.child]).collect(),
+            NodeKind::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+        }
+    }
+
+    /// As [`Node::children`].
+    pub(crate) fn children_mut(&mut self) -> Vec<&mut Node> {
+        match &mut self.kind {
+            NodeKind::Number(_)
+            | NodeKind::Folded { .. }
+            | NodeKind::Text(_)
+            | NodeKind::Select(_)
+            | NodeKind::Range(_) => Vec::new(),
+            NodeKind::Subquery(subquery) => vec![&mut subquery.child],
+            NodeKind::StepInvariant(child) | NodeKind::Negate(child) => vec![child],
+            NodeKind::Call { args, .. } => args.iter_mut().collect(),
+            NodeKind::Aggregate(aggregate) => aggregate.param.iter_mut().chain([&mut aggregate.child]).collect(),
+            NodeKind::Binary(binary) => {
+                let Binary { lhs, rhs, .. } = binary.as_mut();
+                vec![lhs, rhs]
+            }
+        }
+    }
+
     /// Its text; empty if it is none.
     pub(crate) fn text(&self) -> &str {
         match &self.kind {

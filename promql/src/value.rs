@@ -122,6 +122,15 @@ impl Points {
         }
     }
 
+    /// How many samples the point at step `i` counts for.
+    pub(crate) fn samples_at(&self, i: usize) -> u64 {
+        match self.get(i) {
+            Some(Point::Float(_)) => 1,
+            Some(Point::Histogram(histogram)) => histogram_samples(histogram),
+            None => 0,
+        }
+    }
+
     /// How many samples the points count for; a histogram counts by its size.
     pub(crate) fn samples(&self) -> u64 {
         let floats = self.floats.iter().filter(|v| !is_stale(**v)).count() as u64;
@@ -131,8 +140,11 @@ impl Points {
 
     /// How many bytes they hold.
     pub(crate) fn bytes(&self) -> u64 {
-        let histograms = self.histograms.as_ref().map_or(0, |all| all.len() * size_of::<usize>());
-        (self.floats.len() * size_of::<f64>() + histograms) as u64
+        let floats = (self.floats.len() * size_of::<f64>()) as u64;
+        let Some(histograms) = &self.histograms else { return floats };
+        // One histogram at many steps is held once, but who else holds it is not known: counted as often as it stands.
+        let contents = histograms.iter().flatten().map(|h| histogram_samples(h) * 16).sum::<u64>();
+        floats + (histograms.len() * size_of::<usize>()) as u64 + contents
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64) -> Result<Query
             Ok(QueryValue::Vector { timestamp, samples })
         }
         ValueType::Matrix => {
-            let mut series: Vec<MatrixSeries> = range_series(ctx, plan.inner(), time)?
+            let series: Vec<MatrixSeries> = range_series(ctx, plan.inner(), time)?
                 .into_iter()
                 .map(|series| MatrixSeries {
                     labels: named(series.labels, series.drop_name, ctx),
@@ -35,13 +35,12 @@ pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64) -> Result<Query
                     histograms: series.histograms.into_iter().map(|(t, h)| (Timestamp(t), h)).collect(),
                 })
                 .collect();
-            series.sort_by(|a, b| a.labels.cmp(&b.labels));
             Ok(QueryValue::Matrix(series))
         }
     }
 }
 
-/// The values at many times, as series ordered by labels.
+/// The values at many times, in any order.
 pub(super) fn range(ctx: &Context<'_>, plan: &Node, steps: Steps) -> Result<QueryValue, Error> {
     if plan.value_type == ValueType::Scalar {
         let numbers = scalar::evaluate(ctx, plan, steps)?;
@@ -52,7 +51,6 @@ pub(super) fn range(ctx: &Context<'_>, plan: &Node, steps: Steps) -> Result<Quer
     let mut series: Vec<MatrixSeries> =
         columns(ctx, plan, steps)?.into_iter().map(|column| matrix_series(&column, steps)).collect();
     series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(QueryValue::Matrix(series))
 }
 

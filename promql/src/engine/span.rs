@@ -10,7 +10,7 @@ use crate::value::Steps;
 pub(super) fn needed(node: &Node, steps: Steps, settings: Settings) -> Option<(i64, i64)> {
     let here = |node: &Node| needed(node, steps, settings);
     match &node.kind {
-        NodeKind::Number(_) | NodeKind::Text(_) => None,
+        NodeKind::Number(_) | NodeKind::Folded { .. } | NodeKind::Text(_) => None,
         NodeKind::Select(select) => {
             let after = if select.extension == Extension::Smoothed { settings.lookback } else { 0 };
             Some(selector_range(select, steps, settings.lookback, after))

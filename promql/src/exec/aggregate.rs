@@ -90,7 +90,7 @@ fn new_group(
         labels: chooser.labels(&column.labels),
         drop_name: column.drop_name,
         state: State::new(op, steps.count),
-        _charge: ctx.budget.charge(count, count * 16)?,
+        _charge: ctx.budget.charge(count * 16)?,
     })
 }
 

@@ -20,8 +20,8 @@ pub(super) fn open<'q>(
     steps: Steps,
 ) -> Result<BoxOperator<'q>, Error> {
     match function.apply {
-        Apply::Window(kind) => window::open(ctx, function, kind, args, steps),
-        Apply::AbsentOverTime => absent_over_time(ctx, &args[0], steps),
+        Apply::Window(kind) => window::open(ctx, node.id, function, kind, args, steps),
+        Apply::AbsentOverTime => absent_over_time(ctx, node.id, &args[0], steps),
         Apply::Math(map) => each_float(ctx, &args[0], steps, move |_, value| Some(map(value))),
         Apply::Bounded(kind) => bounded(ctx, kind, args, steps),
         Apply::Calendar(part) => dated(ctx, part, args, steps),
@@ -36,7 +36,7 @@ pub(super) fn open<'q>(
         Apply::Vector => vector(ctx, &args[0], steps),
         Apply::Timestamp => timestamp(ctx, &args[0], steps),
         Apply::StartTimestamp => start_timestamp(ctx, &args[0], steps),
-        Apply::Info => super::info::open_info(ctx, args, steps),
+        Apply::Info => super::info::open_info(ctx, node.id, args, steps),
         Apply::Scalar | Apply::Clock(_) | Apply::MaxOf | Apply::MinOf => {
             Err(Fault::Unsupported("a scalar stands where a vector is needed").into())
         }
@@ -138,7 +138,7 @@ fn histogram_part<'q>(
 /// The time of the samples of a selector; of anything else the time of the step.
 fn timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<BoxOperator<'q>, Error> {
     if let NodeKind::Select(select) = &arg.kind {
-        let taken = selector::taking(ctx, select, steps, Take::Timestamp)?;
+        let taken = selector::taking(ctx, arg.id, select, steps, Take::Timestamp)?;
         return Ok(unique::checked(ctx, taken, Within::Step));
     }
     let child = open_node(ctx, arg, steps)?;
@@ -158,7 +158,7 @@ fn timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<Bo
 fn start_timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<BoxOperator<'q>, Error> {
     match &arg.kind {
         NodeKind::Select(select) if ctx.settings.start_timestamps => {
-            let taken = selector::taking(ctx, select, steps, Take::Start)?;
+            let taken = selector::taking(ctx, arg.id, select, steps, Take::Start)?;
             Ok(unique::checked(ctx, taken, Within::Step))
         }
         _ => Ok(Box::new(Ready::new(Vec::new()))),
@@ -166,7 +166,12 @@ fn start_timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Res
 }
 
 /// `absent_over_time`: where no series has a sample in its window.
-fn absent_over_time<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<BoxOperator<'q>, Error> {
-    let present = move || window::present(ctx, arg, steps);
+fn absent_over_time<'q>(
+    ctx: &'q Context<'q>,
+    id: usize,
+    arg: &'q Node,
+    steps: Steps,
+) -> Result<BoxOperator<'q>, Error> {
+    let present = move || window::present(ctx, id, arg, steps);
     Ok(absent::open_absent(ctx, arg, present, steps))
 }

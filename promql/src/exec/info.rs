@@ -19,8 +19,13 @@ const TARGET_INFO: &str = "target_info";
 /// What links a series to its info series.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
-pub(super) fn open_info<'q>(ctx: &'q Context<'q>, args: &'q [Node], steps: Steps) -> Result<BoxOperator<'q>, Error> {
-    let made = Lazy::new(move || enriched(ctx, args, steps));
+pub(super) fn open_info<'q>(
+    ctx: &'q Context<'q>,
+    id: usize,
+    args: &'q [Node],
+    steps: Steps,
+) -> Result<BoxOperator<'q>, Error> {
+    let made = Lazy::new(move || enriched(ctx, id, args, steps));
     Ok(unique::checked(ctx, Box::new(made), Within::Step))
 }
 
@@ -45,7 +50,7 @@ fn first_select(node: &Node, around: &mut Vec<(Option<i64>, i64)>) -> Option<(Op
         NodeKind::Call { args, .. } => args.iter().find_map(|arg| first_select(arg, around)),
         NodeKind::Aggregate(aggregate) => first_select(&aggregate.child, around),
         NodeKind::Binary(binary) => first_select(&binary.lhs, around).or_else(|| first_select(&binary.rhs, around)),
-        NodeKind::Number(_) | NodeKind::Text(_) => None,
+        NodeKind::Number(_) | NodeKind::Folded { .. } | NodeKind::Text(_) => None,
     }
 }
 
@@ -102,10 +107,10 @@ impl Wanted {
     }
 }
 
-fn enriched(ctx: &Context<'_>, args: &[Node], steps: Steps) -> Result<Vec<Column>, Error> {
+fn enriched(ctx: &Context<'_>, id: usize, args: &[Node], steps: Steps) -> Result<Vec<Column>, Error> {
     let base = drain(open(ctx, &args[0], steps)?.as_mut())?;
     let wanted = Wanted::of(args);
-    let infos = Infos::fetch(ctx, args, &base, &wanted, steps)?;
+    let infos = Infos::fetch(ctx, id, args, &base, &wanted, steps)?;
     let mut columns = Vec::with_capacity(base.len());
     for column in base {
         if wanted.is_info(&column.labels) {
@@ -135,7 +140,14 @@ struct Infos {
 }
 
 impl Infos {
-    fn fetch(ctx: &Context<'_>, args: &[Node], base: &[Column], wanted: &Wanted, steps: Steps) -> Result<Self, Error> {
+    fn fetch(
+        ctx: &Context<'_>,
+        id: usize,
+        args: &[Node],
+        base: &[Column],
+        wanted: &Wanted,
+        steps: Steps,
+    ) -> Result<Self, Error> {
         let mut infos = Self { series: Vec::new(), newest: HashMap::new() };
         let enrichable = || base.iter().filter(|column| !wanted.is_info(&column.labels));
         let mut select = info_select(args);
@@ -155,11 +167,18 @@ impl Infos {
         base.iter().for_each(|column| {
             present.insert_present(&column.points);
         });
-        infos.read(ctx, &select, steps, &present)?;
+        infos.read(ctx, id, &select, steps, &present)?;
         Ok(infos)
     }
 
-    fn read(&mut self, ctx: &Context<'_>, select: &Select, steps: Steps, present: &StepSet) -> Result<(), Error> {
+    fn read(
+        &mut self,
+        ctx: &Context<'_>,
+        id: usize,
+        select: &Select,
+        steps: Steps,
+        present: &StepSet,
+    ) -> Result<(), Error> {
         let lookback = ctx.settings.lookback;
         let range = selector_range(select, steps, lookback, 0);
         let series = scan::select(ctx, select, range, steps.interval, 0)?;
@@ -174,7 +193,12 @@ impl Infos {
                 return Err(Fault::Other(format!("{text}: {}", one.labels())).into());
             }
             let mut points = Points::absent(steps.count);
-            ctx.budget.count(latest(select, steps, lookback, &columns, Take::Timestamp, &mut points));
+            let seen = latest(select, steps, lookback, &columns, Take::Timestamp, &mut points);
+            if let Some(meter) = ctx.meters.get(id) {
+                let mut loads = meter.loads();
+                loads.seen += seen;
+                loads.read += seen;
+            }
             self.add(one.labels(), points, &mut times, present)?;
         }
         Ok(())

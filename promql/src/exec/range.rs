@@ -8,7 +8,7 @@ use model::storage::Columns;
 
 use super::{Context, scan, selector_range, subquery};
 use crate::ast::Extension;
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, Limit};
 use crate::exec::budget::Charge;
 use crate::kernel::extended;
 use crate::kernel::window::{Bounds, Samples, Window};
@@ -30,7 +30,7 @@ pub(crate) struct RangeSeries {
 pub(crate) fn range_series(ctx: &Context<'_>, node: &Node, time: i64) -> Result<Vec<RangeSeries>, Error> {
     let steps = Steps::once(time);
     match &node.kind {
-        NodeKind::Range(range) => of_selector(ctx, range, steps),
+        NodeKind::Range(range) => of_selector(ctx, node.id, range, steps),
         NodeKind::Subquery(subquery) => subquery::evaluate(ctx, subquery, steps)?
             .into_iter()
             .map(|(labels, drop_name, columns)| {
@@ -43,7 +43,7 @@ pub(crate) fn range_series(ctx: &Context<'_>, node: &Node, time: i64) -> Result<
     }
 }
 
-fn of_selector(ctx: &Context<'_>, range: &RangeSelect, steps: Steps) -> Result<Vec<RangeSeries>, Error> {
+fn of_selector(ctx: &Context<'_>, id: usize, range: &RangeSelect, steps: Steps) -> Result<Vec<RangeSeries>, Error> {
     let select = &range.select;
     let lookback = ctx.settings.lookback;
     let (before, after) = match select.extension {
@@ -56,12 +56,31 @@ fn of_selector(ctx: &Context<'_>, range: &RangeSelect, steps: Steps) -> Result<V
     let end = select.reference(steps.start);
     let bounds = Bounds { start: end.saturating_sub(range.range), end, before, after, time: steps.start };
     let indices: Vec<usize> = (0..series.len()).collect();
-    ctx.parallel(indices, Columns::default, |scratch, i| {
+    let found = ctx.parallel(indices, Columns::default, |scratch, i| {
         ctx.check()?;
         scratch.clear();
         series[i].read(scratch)?;
         collect(ctx, series[i].labels(), false, scratch, bounds, select.extension)
-    })
+    })?;
+    if let Some(meter) = ctx.meters.get(id) {
+        let seen: u64 = found.iter().map(RangeSeries::samples).sum();
+        let mut loads = meter.loads();
+        (loads.seen, loads.read, loads.out) = (seen, seen, seen);
+        if ctx.settings.per_step {
+            (loads.seen_per_step, loads.read_per_step) = (vec![seen], vec![seen]);
+        }
+        let max = ctx.settings.max_samples;
+        if seen > max {
+            return Err(Error::Limit(Limit::Samples { max }));
+        }
+    }
+    Ok(found)
+}
+
+impl RangeSeries {
+    fn samples(&self) -> u64 {
+        self.floats.len() as u64 + self.histograms.iter().map(|(_, h)| histogram_samples(h)).sum::<u64>()
+    }
 }
 
 fn collect(
@@ -83,10 +102,9 @@ fn collect(
     if floats.is_empty() && histograms.is_empty() {
         return Ok(None);
     }
-    let weight = floats.len() as u64 + histograms.iter().map(|(_, h)| histogram_samples(h)).sum::<u64>();
-    ctx.budget.count(weight);
-    let charge = ctx.budget.charge(weight, weight * 16)?;
-    Ok(Some(RangeSeries { labels, drop_name, floats, histograms, _charge: charge }))
+    let mut series = RangeSeries { labels, drop_name, floats, histograms, _charge: Charge::default() };
+    series._charge = ctx.budget.charge(series.samples() * 16)?;
+    Ok(Some(series))
 }
 
 type Collected = (Vec<(i64, f64)>, Vec<(i64, Arc<FloatHistogram>)>);

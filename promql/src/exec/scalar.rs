@@ -49,7 +49,7 @@ impl Numbers {
 pub(crate) fn evaluate(ctx: &Context<'_>, node: &Node, steps: Steps) -> Result<Numbers, Error> {
     debug_assert!(node.value_type == ValueType::Scalar, "the checker lets only scalars come here");
     match &node.kind {
-        NodeKind::Number(value) => Ok(Numbers::Same(*value)),
+        NodeKind::Number(value) | NodeKind::Folded { value, .. } => Ok(Numbers::Same(*value)),
         NodeKind::StepInvariant(child) => {
             let value = evaluate(ctx, child, Steps::once(steps.start))?;
             Ok(Numbers::Same(value.at(0)))

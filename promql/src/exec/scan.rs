@@ -5,11 +5,15 @@ use std::sync::{Arc, PoisonError};
 use model::sample::Timestamp;
 use model::storage::{Columns, Order, SelectHints, Series};
 
+use super::meter::Worked;
 use super::{BATCH_SERIES, Batch, Context, Operator, SelectedSeries, batch_size};
 use crate::error::Error;
 use crate::histogram;
 use crate::plan::Select;
-use crate::value::{Column, Steps};
+use crate::value::Steps;
+
+/// What a series that was selected weighs before it is read: a box with refs and a few pointers.
+const SERIES_BYTES: usize = 128;
 
 /// The series of a selector over the closed time span `range`; equal selections are made once.
 pub(super) fn select(
@@ -40,6 +44,8 @@ pub(super) fn select(
     }
     let annotations = set.annotations();
     ctx.storage_annotations.lock().unwrap_or_else(PoisonError::into_inner).merge(annotations);
+    let bytes = series.len() * SERIES_BYTES;
+    ctx.keep(ctx.budget.charge(bytes as u64)?);
     let series = Arc::new(series);
     ctx.selected.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&series));
     Ok(series)
@@ -48,6 +54,8 @@ pub(super) fn select(
 /// Decodes series batch by batch and makes a column of each.
 pub(super) struct Scan<'q, F> {
     ctx: &'q Context<'q>,
+    /// The node whose meter takes note.
+    id: usize,
     series: SelectedSeries,
     totals_only: bool,
     next: usize,
@@ -57,16 +65,23 @@ pub(super) struct Scan<'q, F> {
 
 impl<'q, F> Scan<'q, F>
 where
-    F: Fn(&dyn Series, &Columns) -> Result<Option<Column>, Error> + Sync + Send,
+    F: Fn(&dyn Series, &Columns) -> Result<Worked, Error> + Sync + Send,
 {
-    pub(super) fn new(ctx: &'q Context<'q>, select: &Select, series: SelectedSeries, steps: Steps, work: F) -> Self {
-        Self { ctx, series, totals_only: select.totals_only, next: 0, batch: batch_size(steps), work }
+    pub(super) fn new(
+        ctx: &'q Context<'q>,
+        id: usize,
+        select: &Select,
+        series: SelectedSeries,
+        steps: Steps,
+        work: F,
+    ) -> Self {
+        Self { ctx, id, series, totals_only: select.totals_only, next: 0, batch: batch_size(steps), work }
     }
 }
 
 impl<F> Operator for Scan<'_, F>
 where
-    F: Fn(&dyn Series, &Columns) -> Result<Option<Column>, Error> + Sync + Send,
+    F: Fn(&dyn Series, &Columns) -> Result<Worked, Error> + Sync + Send,
 {
     fn next(&mut self) -> Result<Option<Batch>, Error> {
         if self.next >= self.series.len() {
@@ -76,15 +91,15 @@ where
         let batch: Vec<usize> = (self.next..end).collect();
         self.next = end;
         let (ctx, series, work, totals_only) = (self.ctx, &self.series, &self.work, self.totals_only);
-        let columns = ctx.parallel(batch, Columns::default, |scratch, i| {
+        let worked = ctx.parallel(batch, Columns::default, |scratch, i| {
             ctx.check()?;
             scratch.clear();
             series[i].read(scratch)?;
             if totals_only {
                 histogram::keep_totals(scratch);
             }
-            work(series[i].as_ref(), scratch)
+            work(series[i].as_ref(), scratch).map(Some)
         })?;
-        Ok(Some(columns))
+        ctx.settle(self.id, worked).map(Some)
     }
 }

@@ -3,12 +3,12 @@
 use model::sample::is_stale;
 use model::storage::Columns;
 
+use super::meter::{Load, Worked};
 use super::scan::{self, Scan};
 use super::{BoxOperator, Context, selector_range, window};
 use crate::ast::Extension;
 use crate::error::Error;
-use crate::plan::Select;
-use crate::token::Span;
+use crate::plan::{Node, Select};
 use crate::value::{Points, Steps, histogram_samples};
 
 /// What to take of the latest sample.
@@ -24,19 +24,20 @@ pub(super) enum Take {
 
 pub(super) fn open<'q>(
     ctx: &'q Context<'q>,
+    node: &'q Node,
     select: &'q Select,
-    span: Span,
     steps: Steps,
 ) -> Result<BoxOperator<'q>, Error> {
     if select.extension == Extension::Smoothed {
-        return window::smoothed_selector(ctx, select, span, steps);
+        return window::smoothed_selector(ctx, node, select, steps);
     }
-    taking(ctx, select, steps, Take::Value)
+    taking(ctx, node.id, select, steps, Take::Value)
 }
 
 /// The selector, with the values or the times of its samples. Times are of another kind: the name goes.
 pub(super) fn taking<'q>(
     ctx: &'q Context<'q>,
+    id: usize,
     select: &'q Select,
     steps: Steps,
     take: Take,
@@ -44,19 +45,33 @@ pub(super) fn taking<'q>(
     let lookback = ctx.settings.lookback;
     let range = selector_range(select, steps, lookback, 0);
     let series = scan::select(ctx, select, range, steps.interval, 0)?;
-    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series, columns| {
+    let per_step = ctx.settings.per_step || take != Take::Value;
+    Ok(Box::new(Scan::new(ctx, id, select, series, steps, move |series, columns| {
         let mut points = Points::absent(steps.count);
         let seen = latest(select, steps, lookback, columns, take, &mut points);
         if seen == 0 {
-            return Ok(None);
+            return Ok(Worked::default());
         }
-        ctx.budget.count(seen);
+        if per_step {
+            count_steps(ctx, id, &points);
+        }
         let (labels, drop_name) = match take {
             Take::Value => (series.labels(), false),
             Take::Timestamp | Take::Start => ctx.nameless(&series.labels()),
         };
-        ctx.column(labels, drop_name, points).map(Some)
+        let column = Some(ctx.column(labels, drop_name, points)?);
+        Ok(Worked { column, load: Load { seen, read: seen, ..Load::default() } })
     })))
+}
+
+/// Counts the samples that a series has at each step.
+fn count_steps(ctx: &Context<'_>, id: usize, points: &Points) {
+    let Some(meter) = ctx.meters.get(id) else { return };
+    let mut loads = meter.loads();
+    loads.seen_per_step.resize(points.len(), 0);
+    for (i, count) in loads.seen_per_step.iter_mut().enumerate() {
+        *count += points.samples_at(i);
+    }
 }
 
 /// Fills `points` and returns how many samples that took.

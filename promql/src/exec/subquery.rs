@@ -6,9 +6,9 @@ use model::histogram::ResetHint;
 use model::labels::Labels;
 use model::storage::Columns;
 
-use super::map::Map;
+use super::meter::Worked;
 use super::window::{self, Call};
-use super::{BoxOperator, Context, Settings, drain, open};
+use super::{Batch, BoxOperator, Context, Operator, Settings, drain, open};
 use crate::error::Error;
 use crate::kernel::window::{Bounds, Samples};
 use crate::plan::Subquery;
@@ -65,11 +65,34 @@ pub(super) fn over<'q>(
         let end = subquery.reference(steps.at(i));
         Bounds { start: end.saturating_sub(subquery.range), end, before: 0, after: 0, time: steps.at(i) }
     };
-    Ok(Box::new(Map::new(ctx, child, move |column: Column| {
+    let id = call.id;
+    let work = move |column: Column| {
         let columns = samples(&column.points, inner);
         let labels = || (column.labels.clone(), column.drop_name);
         window::apply(ctx, &call, &Samples::of(&columns), steps, bounds, labels)
-    })))
+    };
+    Ok(Box::new(Windowed { ctx, id, child, work }))
+}
+
+/// Runs windows over every series, in parallel.
+struct Windowed<'q, F> {
+    ctx: &'q Context<'q>,
+    id: usize,
+    child: BoxOperator<'q>,
+    work: F,
+}
+
+impl<F> Operator for Windowed<'_, F>
+where
+    F: Fn(Column) -> Result<Worked, Error> + Sync + Send,
+{
+    fn next(&mut self) -> Result<Option<Batch>, Error> {
+        let Some(batch) = self.child.next()? else { return Ok(None) };
+        self.ctx.check()?;
+        let work = &self.work;
+        let worked = self.ctx.parallel(batch, || (), |(), column| work(column).map(Some))?;
+        self.ctx.settle(self.id, worked).map(Some)
+    }
 }
 
 /// All series of a subquery with their samples, for a query whose result it is.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use model::labels::Labels;
 use model::storage::{Columns, Series};
 
+use super::meter::{Load, Worked};
 use super::scalar::{self, Numbers};
 use super::scan::{self, Scan};
 use super::subquery;
+use super::tally::Tally;
 use super::unique::{self, Within};
 use super::{BoxOperator, Context, selector_range};
 use crate::ast::Extension;
@@ -18,10 +20,12 @@ use crate::kernel::{extended, over_time, rate, regression};
 use crate::notes::{HistogramUse, Note};
 use crate::plan::{Node, NodeKind, RangeSelect, Select};
 use crate::token::Span;
-use crate::value::{Column, Points, Steps};
+use crate::value::{Points, Steps};
 
 /// A function over a range with its other arguments.
 pub(super) struct Call {
+    /// Of the node, for its meter.
+    pub(super) id: usize,
     kind: Kind,
     /// Keeps the metric's name: it shows samples as they are.
     keeps_name: bool,
@@ -36,6 +40,7 @@ pub(super) struct Call {
 /// Opens a call of a range function.
 pub(super) fn open<'q>(
     ctx: &'q Context<'q>,
+    id: usize,
     function: &'static Function,
     kind: Kind,
     args: &'q [Node],
@@ -46,6 +51,7 @@ pub(super) fn open<'q>(
     };
     let others = args.iter().filter(|a| !std::ptr::eq(*a, range));
     let call = Call {
+        id,
         kind,
         keeps_name: matches!(kind, Kind::First | Kind::Last),
         extension: extension_of(range),
@@ -59,8 +65,14 @@ pub(super) fn open<'q>(
 }
 
 /// 1 at the steps whose window holds anything: what `absent_over_time` asks for.
-pub(super) fn present<'q>(ctx: &'q Context<'q>, range: &'q Node, steps: Steps) -> Result<BoxOperator<'q>, Error> {
+pub(super) fn present<'q>(
+    ctx: &'q Context<'q>,
+    id: usize,
+    range: &'q Node,
+    steps: Steps,
+) -> Result<BoxOperator<'q>, Error> {
     let call = Call {
+        id,
         kind: Kind::Present,
         keeps_name: true,
         extension: extension_of(range),
@@ -143,7 +155,7 @@ fn over_series<'q>(
         let end = select.reference(steps.at(i));
         Bounds { start: end.saturating_sub(range.range), end, before, after, time: steps.at(i) }
     };
-    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series: &dyn Series, columns: &Columns| {
+    Ok(Box::new(Scan::new(ctx, call.id, select, series, steps, move |series: &dyn Series, columns: &Columns| {
         let samples = if started { Samples::started(columns) } else { Samples::of(columns) };
         apply(ctx, &call, &samples, steps, bounds, || (series.labels(), false))
     })))
@@ -157,18 +169,17 @@ pub(super) fn apply(
     steps: Steps,
     bounds: impl Fn(usize) -> Bounds,
     labels: impl Fn() -> (Labels, bool),
-) -> Result<Option<Column>, Error> {
+) -> Result<Worked, Error> {
     if samples.is_empty() {
-        return Ok(None);
+        return Ok(Worked::default());
     }
     let mut points = Points::absent(steps.count);
     let mut flags = Flags::default();
-    let (mut counted, mut widest) = (0_u64, 0);
+    let mut tally = Tally::new(samples, steps, ctx.settings.per_step);
     let (mut floats, mut histograms) = (false, false);
     let mut kernel = kernel(call, samples, &mut flags);
     samples.each(steps.count, bounds, |i, w| {
-        counted += w.len() as u64;
-        widest = widest.max(w.len());
+        tally.add(i, w);
         match kernel(i, w) {
             Output::None => {}
             Output::Float(value) => {
@@ -182,15 +193,14 @@ pub(super) fn apply(
         }
     });
     drop(kernel);
-    ctx.budget.count(counted);
-    let _held_while_computed = ctx.budget.charge(widest as u64, 0)?;
+    let load = tally.finish(ctx, call.id);
     let (labels, dropped) = labels();
     note(ctx, call, &labels, flags, floats);
     if !floats && !histograms {
-        return Ok(None);
+        return Ok(Worked { column: None, load });
     }
     let (labels, drop_name) = if call.keeps_name { (labels, dropped) } else { ctx.nameless(&labels) };
-    ctx.column(labels, drop_name, points).map(Some)
+    Ok(Worked { column: Some(ctx.column(labels, drop_name, points)?), load })
 }
 
 type Kernel<'k> = Box<dyn FnMut(usize, &Window<'_>) -> Output + 'k>;
@@ -329,13 +339,14 @@ fn note_counter(ctx: &Context<'_>, labels: &Labels, metric: &str, span: Span) {
 /// A `smoothed` instant selector.
 pub(super) fn smoothed_selector<'q>(
     ctx: &'q Context<'q>,
+    node: &'q Node,
     select: &'q Select,
-    span: Span,
     steps: Steps,
 ) -> Result<BoxOperator<'q>, Error> {
     let lookback = ctx.settings.lookback;
+    let span = node.span;
     let series = scan::select(ctx, select, selector_range(select, steps, lookback, lookback), steps.interval, 0)?;
-    Ok(Box::new(Scan::new(ctx, select, series, steps, move |series: &dyn Series, columns: &Columns| {
+    Ok(Box::new(Scan::new(ctx, node.id, select, series, steps, move |series: &dyn Series, columns: &Columns| {
         let samples = Samples::of(columns);
         let mut points = Points::absent(steps.count);
         let mut flags = Flags::default();
@@ -351,9 +362,9 @@ pub(super) fn smoothed_selector<'q>(
         let labels = series.labels();
         flag_notes(ctx, labels.metric_name().unwrap_or_default(), flags, span);
         if !points.any_present() {
-            return Ok(None);
+            return Ok(Worked::default());
         }
-        ctx.budget.count(points.samples());
-        ctx.column(labels, false, points).map(Some)
+        // Upstream does not count the samples of these.
+        Ok(Worked { column: Some(ctx.column(labels, false, points)?), load: Load::default() })
     })))
 }

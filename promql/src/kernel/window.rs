@@ -29,8 +29,9 @@ pub(crate) struct Window<'a> {
     pub(crate) histograms: &'a [Arc<FloatHistogram>],
     pub(crate) float_starts: Starts<'a>,
     pub(crate) histogram_starts: Starts<'a>,
-    /// Index of the first float in the series.
+    /// Index of the first float and of the first histogram in the series.
     pub(crate) first_float: usize,
+    pub(crate) first_histogram: usize,
     /// Excluded.
     pub(crate) start: i64,
     /// Included.
@@ -123,6 +124,10 @@ impl<'a> Samples<'a> {
         &self.floats
     }
 
+    pub(crate) fn histograms(&self) -> &[Arc<FloatHistogram>] {
+        &self.histograms
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.floats.is_empty() && self.histograms.is_empty()
     }
@@ -151,6 +156,7 @@ impl<'a> Samples<'a> {
                 float_starts: part(&self.float_times, &self.float_starts, float_from, float_to),
                 histogram_starts: part(&self.histogram_times, &self.histogram_starts, histogram_from, histogram_to),
                 first_float: float_from,
+                first_histogram: histogram_from,
                 start,
                 end,
                 time,

@@ -2,16 +2,28 @@
 
 use super::duration::Lengths;
 use super::step_invariant::{Built, Wrap};
-use super::{Aggregate, Binary, Node, NodeKind, QueryTimes, RangeSelect, Select, Subquery, Text};
+use super::{Aggregate, Binary, Node, NodeKind, Plan, QueryTimes, RangeSelect, Select, Subquery, Text};
+use super::{fold, pushdown};
 use crate::ast::{self, At, Expr, ValueType, VectorSelector};
 use crate::error::Error;
 use crate::function::{Apply, Clock, Function, HistogramPart, Window};
 use crate::token::Span;
 
 /// Builds the plan of `expr` for these times.
-pub(crate) fn build(expr: &Expr, times: QueryTimes) -> Result<Node, Error> {
+pub(crate) fn build(expr: &Expr, times: QueryTimes) -> Result<Plan, Error> {
     let builder = Builder { times, lengths: Lengths { times } };
-    Ok(builder.node(expr, Path::default())?.wrapped())
+    let mut root = builder.node(expr, Path::default())?.wrapped();
+    fold::fold(&mut root);
+    pushdown::push_down(&mut root);
+    let mut nodes = 0;
+    number(&mut root, &mut nodes);
+    Ok(Plan { root, nodes })
+}
+
+fn number(node: &mut Node, next: &mut usize) {
+    node.id = *next;
+    *next += 1;
+    node.children_mut().into_iter().for_each(|child| number(child, next));
 }
 
 /// What stands above a node.
@@ -49,7 +61,7 @@ struct Builder {
 impl Builder {
     fn node(&self, expr: &Expr, path: Path) -> Result<Built, Error> {
         let (span, value_type) = (expr.span(), expr.value_type());
-        let built = |kind, wrap| Ok(Built { node: Node { kind, value_type, span }, wrap });
+        let built = |kind, wrap| Ok(Built { node: Node::new(kind, value_type, span), wrap });
         match expr {
             Expr::Number(number) => built(NodeKind::Number(number.value), Wrap::Constant),
             Expr::String(text) => {
@@ -137,7 +149,7 @@ impl Builder {
         if let Apply::Clock(clock) = function.apply
             && let Some(number) = self.clock(clock)
         {
-            let node = Node { kind: NodeKind::Number(number), value_type, span };
+            let node = Node::new(NodeKind::Number(number), value_type, span);
             return Ok(Built { node, wrap: Wrap::Constant });
         }
         let args =
@@ -152,7 +164,7 @@ impl Builder {
         } else {
             args.into_iter().map(Built::wrapped).collect()
         };
-        let node = Node { kind: NodeKind::Call { function, args }, value_type, span };
+        let node = Node::new(NodeKind::Call { function, args }, value_type, span);
         Ok(Built { node, wrap: if invariant { Wrap::Invariant } else { Wrap::No } })
     }
 
@@ -168,7 +180,7 @@ impl Builder {
             grouping,
             without: aggregate.without,
         }));
-        let node = Node { kind, value_type: ValueType::Vector, span: aggregate.span };
+        let node = Node::new(kind, ValueType::Vector, aggregate.span);
         // As upstream: the parameter has no say in this.
         Ok(Built { node, wrap: child.wrap })
     }
@@ -186,7 +198,7 @@ impl Builder {
             matching: binary.vector_matching().cloned().unwrap_or_default(),
         }));
         let wrap = if invariant { Wrap::Invariant } else { Wrap::No };
-        Ok(Built { node: Node { kind, value_type, span }, wrap })
+        Ok(Built { node: Node::new(kind, value_type, span), wrap })
     }
 }
 

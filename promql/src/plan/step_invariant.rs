@@ -31,6 +31,6 @@ impl Built {
     /// The node, marked.
     pub(super) fn invariant(self) -> Node {
         let (span, value_type) = (self.node.span, self.node.value_type);
-        Node { kind: NodeKind::StepInvariant(Box::new(self.node)), span, value_type }
+        Node::new(NodeKind::StepInvariant(Box::new(self.node)), value_type, span)
     }
 }

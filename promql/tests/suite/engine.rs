@@ -47,13 +47,14 @@ fn threads_do_not_change_results() {
 #[test]
 fn aggregations_hold_groups_and_not_series() {
     let storage = storage(2_000, 240);
-    let engine = Engine::new(Config { max_samples: 100_000, ..Config::default() });
+    // The series alone would take 2 000 x 241 x 8 bytes.
+    let engine = Engine::new(Config { max_bytes: 1_000_000, ..Config::default() });
     let options = QueryOptions::default();
     let result = range(&engine, &storage, "sum by (g) (m)", &options).unwrap();
     let QueryValue::Matrix(series) = result.value else { panic!("a matrix") };
     assert_eq!(series.len(), 10);
-    assert!(result.stats.peak_samples < 100_000, "{:?}", result.stats);
     assert_eq!(result.stats.total_samples, 2_000 * 241 - 2_000 + 2_000);
+    let engine = Engine::new(Config { max_samples: 100_000, ..Config::default() });
     let error = range(&engine, &storage, "m", &options).unwrap_err();
     let text = "query processing would load too many samples into memory in query execution";
     assert_eq!((error.to_string().as_str(), error.kind()), (text, ErrorKind::Execution));
@@ -89,6 +90,19 @@ fn bytes_are_limited_too() {
     let engine = Engine::new(Config { max_bytes: 100_000, ..Config::default() });
     let error = range(&engine, &storage(1_000, 240), "m", &QueryOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), "query would hold more than 100000 bytes in memory (limit max_bytes)");
+}
+
+#[test]
+fn memory_is_limited_for_all_queries_together() {
+    // 1000 series x 241 steps x 8 bytes is about 2 MB.
+    let engine = Engine::new(Config { max_memory: 3_000_000, ..Config::default() });
+    let (storage, options) = (storage(1_000, 240), QueryOptions::default());
+    assert!(range(&engine, &storage, "m", &options).is_ok());
+    let error = range(&engine, &storage, "sort(m) + m", &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Execution);
+    assert!(error.to_string().contains("limit max_memory"), "{error}");
+    assert_eq!(engine.usage().held(), 0, "all is given back");
+    assert!(options.usage.peak() > 2_000_000);
 }
 
 #[test]

@@ -2,4 +2,6 @@
 
 mod engine;
 mod language;
+mod limits;
+mod plans;
 mod scripts;

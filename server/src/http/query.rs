@@ -92,7 +92,7 @@ async fn run_query(
     };
     let cancel = CancelToken::with_deadline(move || Instant::now() >= deadline);
     let _cancel = CancelOnDrop(cancel.clone());
-    let options = QueryOptions { lookback, cancel };
+    let options = QueryOptions { lookback, cancel, ..QueryOptions::default() };
     let api = Arc::clone(api);
     let joined = tokio::task::spawn_blocking(move || {
         let _slot = slot;

@@ -1,0 +1,88 @@
+//! What `explain` shows of a plan, and what `analyze` adds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::duration::Duration;
+use model::sample::Timestamp;
+use promql::testing::load_script;
+use promql::{Config, Engine, QueryOptions};
+
+fn check(query: &str, expected: &str) {
+    let engine = Engine::new(Config::default());
+    let step = Some(Duration::from_seconds(60));
+    let plan = engine.explain(query, Timestamp(0), Timestamp(3_600_000), step).unwrap();
+    assert_eq!(plan.to_string(), expected, "{query}");
+}
+
+#[test]
+fn plans_are_shown() {
+    check(
+        "sum by (b, a) (rate(m{x=\"1\"}[5m] offset 1h)) / 24 * (60 * 60)",
+        concat!(
+            "#0 with scalar *\n",
+            "  #1 with scalar /\n",
+            "    #2 aggregate sum by (a, b)\n",
+            "      #3 window rate\n",
+            "        #4 select {x=\"1\",__name__=\"m\"}[5m] offset 1h\n",
+            "    #5 number 24\n",
+            "  #6 number 3600 folded\n",
+        ),
+    );
+    check(
+        "m / on (a) group_left (b) max_over_time(m[1h:1m] @ end()) > bool m",
+        concat!(
+            "#0 join > bool ignoring ()\n",
+            "  #1 join / on (a) group_left (b)\n",
+            "    #2 select {__name__=\"m\"}\n",
+            "    #3 once the same at every step\n",
+            "      #4 window max_over_time\n",
+            "        #5 subquery [1h:1m] @ 3600.000\n",
+            "          #6 select {__name__=\"m\"} fetched with #2\n",
+            "  #7 select {__name__=\"m\"} fetched with #2\n",
+        ),
+    );
+}
+
+#[test]
+fn matchers_pass_through_set_operators_on_selectors_only() {
+    check(
+        "a{x=\"1\",y=\"2\"} and on (x) b{z=\"3\"}",
+        concat!(
+            "#0 set and on (x)\n",
+            "  #1 select {x=\"1\",y=\"2\",__name__=\"a\"}\n",
+            "  #2 select {z=\"3\",__name__=\"b\",x=\"1\"}\n",
+        ),
+    );
+    check(
+        "a{x=\"1\"} unless b{y=\"2\"}",
+        "#0 set unless ignoring ()\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {y=\"2\",__name__=\"b\",x=\"1\"}\n",
+    );
+    check(
+        "a{x=\"1\"} + b",
+        "#0 join + ignoring ()\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {__name__=\"b\"}\n",
+    );
+}
+
+#[test]
+fn analysis_tells_what_every_part_took() {
+    let storage = load_script("load 10s\n  m{a=\"1\"} 1+1x30\n  m{a=\"2\"} 1+1x30\n").unwrap();
+    let time = AtomicU64::new(0);
+    // A clock that goes on by a millisecond whenever it is looked at.
+    let clock = Arc::new(move || time.fetch_add(1_000_000, Ordering::Relaxed));
+    let options = QueryOptions { analyze: true, clock: Some(clock), ..QueryOptions::default() };
+    let engine = Engine::new(Config::default());
+    let (start, end) = (Timestamp(60_000), Timestamp(120_000));
+    let result = engine.range(&storage, "sum(rate(m[30s]))", start, end, Duration::from_seconds(30), &options).unwrap();
+    let plan = result.plan.unwrap();
+    let (sum, window) = (plan.measured.unwrap(), plan.children[0].measured.unwrap());
+    assert_eq!((sum.series, sum.points, sum.bytes, sum.samples), (1, 3, 24, 0));
+    assert_eq!((window.series, window.points, window.bytes, window.samples), (2, 6, 48, 18));
+    assert!(sum.nanos > 0 && window.nanos > 0 && result.stats.timings.evaluation >= sum.nanos + window.nanos);
+    let json = plan.to_json();
+    let head = r#"{"id":0,"operator":"aggregate","detail":"sum by ()","series":1,"points":3,"bytes":24,"samples":0,"#;
+    assert!(json.starts_with(head), "{json}");
+    assert!(json.contains(r#""operator":"window","detail":"rate","series":2"#), "{json}");
+    let plain = engine.instant(&storage, "m", end, &QueryOptions::default()).unwrap();
+    assert!(plain.plan.is_none());
+}
