@@ -4,6 +4,7 @@
 //! chunk into columns, whole.
 
 pub(crate) mod bits;
+pub(crate) mod frozen;
 pub(crate) mod histogram;
 mod start;
 pub(crate) mod xor;
@@ -13,6 +14,7 @@ use model::histogram::{BucketNumber, FloatHistogram, IntHistogram};
 use model::storage::Columns;
 
 use crate::codec::Truncated;
+use frozen::FrozenChunk;
 use histogram::HistogramAppender;
 use xor::XorAppender;
 use xor2::Xor2Appender;
@@ -103,6 +105,8 @@ pub(crate) enum ValueRef<'a> {
 pub(crate) enum OpenChunk {
     Xor(XorAppender),
     Xor2(Box<Xor2Appender>),
+    /// Takes none before it is thawed.
+    Frozen(Box<FrozenChunk>),
     Histogram(Box<HistogramAppender<i64>>),
     FloatHistogram(Box<HistogramAppender<f64>>),
 }
@@ -149,6 +153,7 @@ impl OpenChunk {
         match self {
             OpenChunk::Xor(_) => false,
             OpenChunk::Xor2(_) => true,
+            OpenChunk::Frozen(_) => false,
             OpenChunk::Histogram(chunk) => chunk.keeps_starts(),
             OpenChunk::FloatHistogram(chunk) => chunk.keeps_starts(),
         }
@@ -171,6 +176,7 @@ impl OpenChunk {
         match self {
             OpenChunk::Xor(_) => Encoding::Xor,
             OpenChunk::Xor2(_) => Encoding::Xor2,
+            OpenChunk::Frozen(chunk) => chunk.encoding,
             OpenChunk::Histogram(chunk) if chunk.keeps_starts() => Encoding::StartedHistogram,
             OpenChunk::Histogram(_) => Encoding::Histogram,
             OpenChunk::FloatHistogram(chunk) if chunk.keeps_starts() => Encoding::StartedFloatHistogram,
@@ -182,6 +188,7 @@ impl OpenChunk {
         match self {
             OpenChunk::Xor(chunk) => chunk.count(),
             OpenChunk::Xor2(chunk) => xor::sample_count(chunk.bytes()),
+            OpenChunk::Frozen(chunk) => chunk.encoding.sample_count(&chunk.bytes),
             OpenChunk::Histogram(chunk) => chunk.count(),
             OpenChunk::FloatHistogram(chunk) => chunk.count(),
         }
@@ -191,6 +198,7 @@ impl OpenChunk {
         match self {
             OpenChunk::Xor(chunk) => chunk.last_time(),
             OpenChunk::Xor2(chunk) => chunk.last_time(),
+            OpenChunk::Frozen(chunk) => chunk.last_time,
             OpenChunk::Histogram(chunk) => chunk.last_time(),
             OpenChunk::FloatHistogram(chunk) => chunk.last_time(),
         }
@@ -211,6 +219,7 @@ impl OpenChunk {
         match self {
             OpenChunk::Xor(chunk) => chunk.bytes(),
             OpenChunk::Xor2(chunk) => chunk.bytes(),
+            OpenChunk::Frozen(chunk) => &chunk.bytes,
             OpenChunk::Histogram(chunk) => chunk.bytes(),
             OpenChunk::FloatHistogram(chunk) => chunk.bytes(),
         }
@@ -221,6 +230,7 @@ impl OpenChunk {
         match self {
             OpenChunk::Xor(chunk) => chunk.into_bytes(),
             OpenChunk::Xor2(chunk) => chunk.into_bytes(),
+            OpenChunk::Frozen(chunk) => chunk.bytes.into(),
             OpenChunk::Histogram(chunk) => chunk.into_bytes(),
             OpenChunk::FloatHistogram(chunk) => chunk.into_bytes(),
         }

@@ -30,6 +30,16 @@ pub enum Compression {
     Zstd,
 }
 
+/// What a clean stop leaves behind for the next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStop {
+    /// A snapshot of the head, so that the next start reads almost nothing (`memory-snapshot-on-shutdown`).
+    #[default]
+    Snapshot,
+    /// Nothing: the next start replays the log.
+    Nothing,
+}
+
 /// Whether the data directory is guarded by its lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LockFile {
@@ -64,6 +74,8 @@ pub struct Config {
     pub out_of_order_window_ms: i64,
     /// How many exemplars are kept; 0 keeps none. Prometheus' `exemplar-storage` keeps 100,000 unless told otherwise.
     pub exemplars_max: u64,
+    /// What a clean stop leaves behind.
+    pub on_stop: OnStop,
     /// Whether the directory is locked.
     pub lock_file: LockFile,
     /// Shows how far opening is.
@@ -83,6 +95,7 @@ impl Default for Config {
             samples_per_chunk: 120,
             out_of_order_window_ms: 0,
             exemplars_max: 0,
+            on_stop: OnStop::Snapshot,
             lock_file: LockFile::Lock,
             replay_progress: Arc::default(),
         }

@@ -17,12 +17,13 @@ use model::sample::Timestamp;
 use model::storage::{Appendable, Appender, ExemplarQueryable, Querier, Queryable, SeriesRef, StorageError};
 use parking_lot::Mutex;
 
-use crate::config::Config;
+use crate::config::{Config, OnStop};
 use crate::error::{Error, io_error};
 use crate::fs::{self, FileSystem};
 use crate::head::Head;
 use crate::head::appender::HeadAppender;
 use crate::head::replay::ReplayReport;
+use crate::head::snapshot;
 use crate::head::statistics::{HeadStatistics, TopLists};
 use crate::lock::DirectoryLock;
 use crate::metrics::Instruments;
@@ -214,6 +215,7 @@ impl Db {
         let mut record = Vec::new();
         let stones: Vec<Tombstone> = tombstones.iter().map(|(_, stone)| *stone).collect();
         encode_tombstones(&stones, &mut record);
+        let _gate = self.head.enter_gate();
         self.wal.append_record(&record)?;
         self.head.enter_tombstones(&tombstones);
         Ok(tombstones.len())
@@ -319,8 +321,27 @@ impl Db {
         let mapped = self.head.map_full_chunks();
         let synced = self.wal.sync().and(self.wbl.get().map_or(Ok(()), Wal::sync));
         let mapped_synced = self.head.mapped.sync();
+        let durable = mapped.and(synced).and(mapped_synced);
+        let left = durable.and_then(|()| self.leave_snapshot());
         *self.lock.lock() = None;
-        Ok(mapped.and(synced).and(mapped_synced)?)
+        Ok(left?)
+    }
+}
+
+impl Db {
+    /// Leaves a snapshot for the next start, if that is wanted.
+    fn leave_snapshot(&self) -> Result<(), StorageError> {
+        if self.config.on_stop == OnStop::Nothing {
+            return Ok(());
+        }
+        let _gate = self.head.close_gate();
+        let place = self.wal.place();
+        let written = self.head.write_snapshot(&*self.fs, &self.directory, place, self.config.wal_segment_bytes);
+        if written.is_err() {
+            // Half of one is worth nothing.
+            let _left_for_the_next_start = snapshot::remove_all(&*self.fs, &self.directory);
+        }
+        written
     }
 }
 

@@ -226,7 +226,6 @@ impl Exemplars {
         found
     }
 
-    #[cfg(test)]
     /// All of them in the order they came, with the labels of their series.
     pub(crate) fn all(&self) -> Vec<(Labels, Exemplar)> {
         let ring = self.ring.read();

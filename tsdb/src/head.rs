@@ -19,6 +19,7 @@ pub(crate) mod replay;
 pub(crate) mod select;
 pub(crate) mod series;
 pub(crate) mod slab;
+pub(crate) mod snapshot;
 pub(crate) mod statistics;
 pub(crate) mod symbols;
 pub(crate) mod tombstones;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use model::labels::Labels;
 use model::storage::{AppendError, SeriesRef, StorageError};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::exemplars::Exemplars;
 use crate::metrics::Instruments;
@@ -143,6 +144,8 @@ struct Work {
     to_map: Mutex<Vec<Slot>>,
     /// Held while chunks are mapped.
     mapping: Mutex<()>,
+    /// Held shared from logging to entering, and alone while a snapshot is written: what it has is what the log has.
+    gate: RwLock<()>,
     /// Series with late chunks that wait to be mapped.
     late_to_map: Mutex<Vec<Slot>>,
     /// Held from cutting late chunks to entering late samples: the write-behind log tells both in order.
@@ -203,6 +206,16 @@ impl Head {
 
     pub(crate) fn set_late_window_ms(&self, window_ms: i64) {
         self.late_window_ms.store(window_ms, Ordering::Relaxed);
+    }
+
+    /// Keeps snapshots out while something is logged and entered.
+    pub(crate) fn enter_gate(&self) -> RwLockReadGuard<'_, ()> {
+        self.work.gate.read()
+    }
+
+    /// Keeps everybody out who logs and enters.
+    pub(crate) fn close_gate(&self) -> RwLockWriteGuard<'_, ()> {
+        self.work.gate.write()
     }
 
     /// The series with these labels, if there is one.
@@ -277,6 +290,16 @@ impl Head {
         self.instruments.head.series_created.add(1);
         self.instruments.head.series.add(1);
         Ok(SeriesId { slot, wal_ref })
+    }
+
+    /// The last number given to a series.
+    pub(crate) fn last_ref(&self) -> WalRef {
+        self.last_ref.load(Ordering::Relaxed)
+    }
+
+    /// Takes care that no new series gets a number up to this one.
+    pub(crate) fn note_last_ref(&self, wal_ref: WalRef) {
+        self.last_ref.fetch_max(wal_ref, Ordering::Relaxed);
     }
 
     /// Takes care that no new series gets a number of the log, and remembers it if it is not the series' first one.

@@ -31,7 +31,7 @@ mod query;
 mod refusal;
 mod wal;
 
-pub use config::{Compression, Config, Fsync, LockFile};
+pub use config::{Compression, Config, Fsync, LockFile, OnStop};
 pub use db::{Db, DiskUsage, WalStatus};
 pub use error::Error;
 pub use head::replay::{ReplayProgress, ReplayReport};

@@ -6,6 +6,7 @@
 
 pub(crate) mod checkpoint;
 mod compression;
+pub(crate) mod output;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod repair;
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use crate::config::{Compression, Config, Fsync};
 use crate::error::io_error;
 use crate::fs::{FileSystem, WriteFile};
+use crate::head::snapshot::LogPlace;
 use crate::metrics::WalInstruments;
 use compression::Compressor;
 use segment::{PAGE_BYTES, framed_bytes_max, path_of, write_record};
@@ -94,6 +96,11 @@ impl Batch {
         self.records.is_empty()
     }
 
+    /// Bytes of the records.
+    pub(crate) fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds a record.
     pub(crate) fn push(&mut self, compression: Compression, record: &[u8]) {
         let start = self.bytes.len();
@@ -137,6 +144,12 @@ impl Wal {
     /// The segment appended to.
     pub(crate) fn current_segment(&self) -> u32 {
         self.writer.lock().segment
+    }
+
+    /// The segment appended to and the length of its sound part.
+    pub(crate) fn place(&self) -> LogPlace {
+        let writer = self.writer.lock();
+        LogPlace { segment: writer.segment, offset: writer.bytes }
     }
 
     pub(crate) fn directory(&self) -> &Path {

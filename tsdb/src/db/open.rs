@@ -8,12 +8,13 @@ use model::storage::StorageError;
 use parking_lot::Mutex;
 
 use super::{Db, Upkeep};
-use crate::config::{Config, LockFile};
+use crate::config::{Config, LockFile, OnStop};
 use crate::error::{Error, corrupt, io_error};
 use crate::fs::{self, Disk, Entry, FileSystem};
 use crate::head::mapped_chunks::MappedChunks;
 use crate::head::replay::{Replay, ReplayProgress, ReplayReport};
 use crate::head::series::ChunkLimits;
+use crate::head::snapshot::{self, LogPlace};
 use crate::head::{Head, HeadLimits};
 use crate::lock::DirectoryLock;
 use crate::metrics::{Instruments, WalInstruments};
@@ -56,11 +57,17 @@ impl Db {
         };
         let head = Head::new(limits, mapped, Arc::clone(&instruments));
         let mut replay = Replay::new(&head, found);
-        let next_segment = replay_log(&*fs, &wal_directory, &mut replay, &instruments, &config.replay_progress)?;
+        let from = match config.on_stop {
+            OnStop::Snapshot => snapshot::load(directory, &wal_directory, &mut replay)?,
+            OnStop::Nothing => None,
+        };
+        let next_segment = replay_log(&*fs, &wal_directory, from, &mut replay, &instruments, &config.replay_progress)?;
         let wbl = replay_wbl(&fs, directory, &mut replay, &instruments, &config)?;
         let mut report = replay.finish()?;
         note_unread(directory, &mut report)?;
         let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments.wal))?;
+        // From now on the log goes beyond it.
+        snapshot::remove_all(&*fs, directory)?;
         Ok(Self {
             directory: directory.to_owned(),
             config,
@@ -77,10 +84,11 @@ impl Db {
     }
 }
 
-/// Replays the last checkpoint and the segments after it, and returns the number of the next segment.
+/// Replays the last checkpoint and the segments after it, or what is behind a snapshot's place, and returns the number of the next segment.
 fn replay_log(
     fs: &dyn FileSystem,
     wal: &Path,
+    from: Option<LogPlace>,
     replay: &mut Replay<'_>,
     instruments: &Instruments,
     progress: &ReplayProgress,
@@ -90,9 +98,11 @@ fn replay_log(
     if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
         progress.begin(first.segment, last.segment);
     }
-    if let Some(last) = checkpoint::list(wal)?.pop() {
+    if let Some(place) = from {
+        next = place.segment;
+    } else if let Some(last) = checkpoint::list(wal)?.pop() {
         for file in segment::list(&last.directory)? {
-            replay_segment(fs, &last.directory, file.segment, replay, &instruments.wal)?;
+            replay_segment(fs, &last.directory, file.segment, 0, replay, &instruments.wal)?;
         }
         next = last.through + 1;
     }
@@ -102,7 +112,8 @@ fn replay_log(
             // Left behind when a truncation was interrupted; the checkpoint stands for it.
             continue;
         }
-        replay_segment(fs, wal, file.segment, replay, &instruments.wal)?;
+        let offset = from.filter(|place| place.segment == file.segment).map_or(0, |place| place.offset as usize);
+        replay_segment(fs, wal, file.segment, offset, replay, &instruments.wal)?;
         next = file.segment + 1;
     }
     Ok(next)
@@ -121,7 +132,7 @@ fn replay_wbl(
     replay.begin_late();
     let mut next = 0;
     for file in &segments {
-        replay_segment(&**fs, &wbl_directory, file.segment, replay, &instruments.wbl)?;
+        replay_segment(&**fs, &wbl_directory, file.segment, 0, replay, &instruments.wbl)?;
         next = file.segment + 1;
     }
     let wbl = OnceLock::new();
@@ -153,17 +164,18 @@ fn note_unread(directory: &Path, report: &mut ReplayReport) -> Result<(), Storag
     Ok(())
 }
 
-/// Replays one segment. Damage costs what stands behind it in the segment: that is set aside and told.
+/// Replays one segment from `offset` on. Damage costs what stands behind it in the segment: that is set aside and told.
 fn replay_segment(
     fs: &dyn FileSystem,
     directory: &Path,
     number: u32,
+    offset: usize,
     replay: &mut Replay<'_>,
     instruments: &WalInstruments,
 ) -> Result<(), StorageError> {
     let path = segment::path_of(directory, number);
     let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
-    let mut reader = RecordReader::new(map.bytes());
+    let mut reader = RecordReader::starting_at(map.bytes(), offset);
     replay.report.segments += 1;
     loop {
         match reader.advance() {

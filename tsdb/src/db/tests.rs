@@ -6,6 +6,7 @@ mod golden;
 mod late;
 mod notes;
 mod property;
+mod snapshot;
 mod starts;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use model::storage::{
 };
 
 use super::*;
-use crate::config::{Compression, Fsync, LockFile};
+use crate::config::{Compression, Fsync, LockFile, OnStop};
 
 fn small() -> Config {
     Config { wal_segment_bytes: 64 * 1024, mapped_file_bytes: 64 * 1024, ..Config::default() }

@@ -56,6 +56,11 @@ impl Faulty {
         Self { state: Arc::new(Mutex::new(State { fault, calls: 0, fault_at, files: HashMap::new() })) }
     }
 
+    /// Chooses another call to fail at.
+    pub(crate) fn fail_at(&self, fault_at: usize) {
+        self.state.lock().fault_at = fault_at;
+    }
+
     /// Calls so far.
     pub(crate) fn calls(&self) -> usize {
         self.state.lock().calls

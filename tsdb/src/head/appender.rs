@@ -101,6 +101,7 @@ impl<'a> HeadAppender<'a> {
         if !series.is_alive(generation) {
             return Err(AppendError::UnknownSeries);
         }
+        series.thaw(self.head.limits.chunks);
         let value = owned(value, &series);
         let mut admission = series.check(stamp.time, value.as_ref(), bounds)?;
         let id = SeriesId { slot, wal_ref: series.wal_ref };

@@ -54,6 +54,7 @@ pub(super) fn commit(
     wbl: Option<&Wal>,
     buffers: &mut Buffers,
 ) -> Result<Committed, StorageError> {
+    let _gate = head.enter_gate();
     log(wal, buffers)?;
     let _late_commit = match wbl {
         Some(wbl) if !buffers.late.is_empty() => {

@@ -277,6 +277,11 @@ impl MappedChunks {
         }
     }
 
+    /// Length of each file's sound part.
+    pub(crate) fn lengths(&self) -> BTreeMap<u32, u64> {
+        self.files.read().iter().map(|(number, file)| (*number, file.map.len() as u64)).collect()
+    }
+
     /// Bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.read().values().map(|file| file.map.len() as u64).sum()

@@ -3,6 +3,7 @@
 //! The log alone says everything. A mapped chunk only spares decoding again what it holds: samples of its series up to its
 //! last time are skipped.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
@@ -18,6 +19,7 @@ use super::mapped_chunks::{FoundChunks, MappedChunk};
 use super::slab::Slot;
 use super::tombstones::Interval;
 use crate::chunk::Stamp;
+use crate::chunk::frozen::FrozenChunk;
 use crate::wal::record::{MappedMarker, RecordSink, SampleValue, Tombstone, WalRef};
 
 /// Samples that are gathered at least before they are entered.
@@ -57,6 +59,10 @@ pub struct ReplayReport {
     pub segments: u64,
     /// Blocks in the data directory: this version neither reads nor changes them.
     pub blocks_ignored: u64,
+    /// Series that a snapshot of the last stop had.
+    pub snapshot_series: u64,
+    /// Why there was a snapshot that was not used.
+    pub snapshot_refused: Option<StorageError>,
     /// Damage that was set aside.
     pub damage: Vec<StorageError>,
 }
@@ -163,6 +169,38 @@ impl<'a> Replay<'a> {
         match self.failed {
             Some(error) => Err(error),
             None => Ok(self.report),
+        }
+    }
+
+    /// Last time of the mapped chunks found under that number.
+    pub(crate) fn mapped_through(&self, wal_ref: WalRef) -> i64 {
+        let found = self.found.by_series.get(&wal_ref).and_then(|chunks| chunks.last());
+        found.map_or(i64::MIN, |chunk| chunk.max_time)
+    }
+
+    /// Takes care that no new series gets a number up to this one.
+    pub(crate) fn note_last_ref(&self, wal_ref: WalRef) {
+        self.head.note_last_ref(wal_ref);
+    }
+
+    /// Length of each file of mapped chunks.
+    pub(crate) fn mapped_lengths(&self) -> BTreeMap<u32, u64> {
+        self.head.mapped.lengths()
+    }
+
+    /// Enters a series of a snapshot with its open chunk and that one's first time.
+    pub(crate) fn enter_frozen(&mut self, wal_ref: WalRef, labels: Labels, chunk: Option<(i64, FrozenChunk)>) {
+        self.series(wal_ref, labels);
+        let Some((min_time, chunk)) = chunk else {
+            return;
+        };
+        if let Some(known) = self.known.find(wal_ref)
+            && known.mapped_through < min_time
+            && let Some(cell) = self.head.slab.cell(known.slot)
+        {
+            self.head.times.extend(min_time, chunk.last_time);
+            self.head.instruments.head.chunks.add(1);
+            cell.lock().freeze(min_time, chunk);
         }
     }
 

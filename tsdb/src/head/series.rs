@@ -11,6 +11,7 @@ use super::isolation::Marks;
 use super::late::LateSamples;
 use super::mapped_chunks::MappedChunk;
 use super::symbols::Symbol;
+use crate::chunk::frozen::FrozenChunk;
 use crate::chunk::{Encoding, OpenChunk, Stamp, ValueRef};
 use crate::wal::record::WalRef;
 
@@ -140,7 +141,35 @@ impl Series {
         late + self.mapped.len() + self.full.as_ref().map_or(0, |full| full.len()) + usize::from(self.open.is_some())
     }
 
-    /// Whether and where a sample may be appended.
+    /// Enters an open chunk of a snapshot.
+    pub(crate) fn freeze(&mut self, min_time: i64, chunk: FrozenChunk) {
+        self.open_min_time = min_time;
+        self.open = Some(OpenChunk::Frozen(Box::new(chunk)));
+    }
+
+    /// Makes an open chunk of a snapshot take samples again. One that cannot is full.
+    pub(crate) fn thaw(&mut self, limits: ChunkLimits) {
+        let Some(OpenChunk::Frozen(frozen)) = &self.open else {
+            return;
+        };
+        let quarter = usize::from(limits.samples / 4).saturating_sub(1);
+        match frozen.thaw(quarter) {
+            Ok(thawed) => {
+                self.cut_time = range_end(self.open_min_time, limits.range_ms);
+                if let Some(time) = thawed.time_at {
+                    self.cut_time = estimated_end(self.open_min_time, time, self.cut_time);
+                }
+                self.open = Some(thawed.chunk);
+            }
+            Err(_) => {
+                if let Some(frozen) = self.open.take() {
+                    self.push_full(frozen);
+                }
+            }
+        }
+    }
+
+    /// Whether and where a sample may be appended. The series is thawed.
     ///
     /// # Errors
     /// As Prometheus names them: out of bounds, out of order, duplicate, too old.
@@ -167,6 +196,7 @@ impl Series {
     pub(crate) fn append(&mut self, stamp: impl Into<Stamp>, value: ValueRef<'_>, limits: ChunkLimits) -> Appended {
         let stamp = stamp.into();
         let time = stamp.time;
+        self.thaw(limits);
         if self.last_time().is_some_and(|last| time <= last) {
             return Appended::OutOfOrder;
         }
@@ -199,6 +229,7 @@ impl Series {
         let bytes = open.bytes().len();
         let is_large = match open {
             OpenChunk::Xor(_) | OpenChunk::Xor2(_) => bytes > XOR_BYTES_MAX,
+            OpenChunk::Frozen(_) => true,
             _ => bytes >= HISTOGRAM_BYTES_TARGET && count >= HISTOGRAM_SAMPLES_MIN,
         };
         let loses_start = stamp.start != 0 && !open.keeps_starts();

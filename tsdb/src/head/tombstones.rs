@@ -45,6 +45,11 @@ impl Tombstones {
         self.intervals.get(&slot).map_or(&[], Vec::as_slice)
     }
 
+    /// All series with deleted ranges.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &[Interval])> {
+        self.intervals.iter().map(|(slot, intervals)| (*slot, intervals.as_slice()))
+    }
+
     /// Forgets a removed series.
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.intervals.remove(&slot);

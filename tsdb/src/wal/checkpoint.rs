@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -12,24 +11,24 @@ use model::metadata::Metadata;
 use model::storage::StorageError;
 
 use super::Batch;
+use super::output::Output;
 use super::reader::RecordReader;
 use super::record::{
     Grouping, MappedMarker, RecordSink, SampleValue, SeriesRecord, Tombstone, WalRef, decode, encode_exemplars,
     encode_metadata, encode_samples, encode_tombstones,
 };
-use super::segment::{self, path_of, write_record};
+use super::repair;
+use super::segment::{self, path_of};
 use crate::chunk::Stamp;
 use crate::config::Compression;
 use crate::error::io_error;
-use crate::fs::{self, FileSystem, WriteFile};
+use crate::fs::{self, FileSystem};
 use crate::mmap::Map;
 
 const PREFIX: &str = "checkpoint.";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Series whose metadata stands in one record of a checkpoint.
 const METADATA_PER_RECORD: usize = 1000;
-/// Bytes gathered before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// A checkpoint in the log's directory: it stands for all segments up to `through`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +81,7 @@ pub(crate) struct Keep<'a> {
 /// Writes a checkpoint of the last one and all segments up to `through`, and removes these.
 ///
 /// # Errors
-/// If a segment is damaged or the disk fails; the old segments then stay.
+/// If the disk fails; the old segments then stay.
 pub(crate) fn create(
     fs: &dyn FileSystem,
     wal: &Path,
@@ -100,13 +99,13 @@ pub(crate) fn create(
     let mut filter = Filter::new(keep, Output::create(fs, &temporary, keep.segment_bytes).map_err(io)?);
     let mut sources = Vec::new();
     if let Some(last) = old.last() {
-        sources.extend(segment::list(&last.directory)?.iter().map(|s| path_of(&last.directory, s.segment)));
+        sources.extend(segment::list(&last.directory)?.iter().map(|s| (&*last.directory, s.segment)));
     }
     let first = old.last().map_or(0, |last| last.through + 1);
     let segments = segment::list(wal)?.into_iter().filter(|s| (first..=through).contains(&s.segment));
-    sources.extend(segments.map(|s| path_of(wal, s.segment)));
-    for source in &sources {
-        copy(source, &mut filter)?;
+    sources.extend(segments.map(|s| (wal, s.segment)));
+    for (directory, segment) in sources {
+        copy(fs, directory, segment, &mut filter)?;
     }
     filter.finish().map_err(io)?;
     fs.sync_directory(&temporary).map_err(io)?;
@@ -128,14 +127,16 @@ pub(crate) fn remove_through(fs: &dyn FileSystem, wal: &Path, through: u32) -> R
     Ok(())
 }
 
-fn copy(source: &Path, filter: &mut Filter<'_>) -> Result<(), StorageError> {
+/// Copies what is to be kept. Damage, which a start from a snapshot does not come across, is set aside as a replay does.
+fn copy(fs: &dyn FileSystem, directory: &Path, segment: u32, filter: &mut Filter<'_>) -> Result<(), StorageError> {
+    let source = &path_of(directory, segment);
     let map = Map::open(source).map_err(|error| io_error(source, error))?;
     let mut reader = RecordReader::new(map.bytes());
     loop {
         match reader.advance() {
             Ok(Some(record)) => filter.take(record).map_err(|error| io_error(source, error))?,
             Ok(None) => return Ok(()),
-            Err(damage) => return Err(crate::error::corrupt(source, damage.offset, damage.reason)),
+            Err(damage) => return repair::set_aside(fs, directory, segment, damage.good_bytes),
         }
     }
 }
@@ -251,56 +252,4 @@ impl RecordSink for Filter<'_> {
     }
 
     fn skipped(&mut self, _kind: u8) {}
-}
-
-/// Segments being written in order.
-struct Output<'a> {
-    fs: &'a dyn FileSystem,
-    directory: &'a Path,
-    segment_bytes: u64,
-    file: Arc<dyn WriteFile>,
-    segment: u32,
-    bytes: u64,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Output<'a> {
-    fn create(fs: &'a dyn FileSystem, directory: &'a Path, segment_bytes: u64) -> io::Result<Self> {
-        let file = fs.create(&path_of(directory, 0))?;
-        Ok(Self { fs, directory, segment_bytes, file, segment: 0, bytes: 0, buffer: Vec::new() })
-    }
-
-    fn write(&mut self, batch: &Batch) -> io::Result<()> {
-        for (flags, range) in &batch.records {
-            let needed = segment::framed_bytes_max(range.len());
-            if self.position() > 0 && self.position() + needed > self.segment_bytes {
-                self.finish()?;
-                self.segment += 1;
-                self.file = self.fs.create(&path_of(self.directory, self.segment))?;
-                self.bytes = 0;
-            }
-            let position = self.bytes;
-            let buffered = self.buffer.len() as u64;
-            let mut framed = Vec::new();
-            write_record(&mut framed, position + buffered, *flags, &batch.bytes[range.clone()]);
-            self.buffer.append(&mut framed);
-        }
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    fn position(&self) -> u64 {
-        self.bytes + self.buffer.len() as u64
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.buffer)?;
-        self.bytes += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.flush()?;
-        self.file.sync()
-    }
 }

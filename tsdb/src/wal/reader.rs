@@ -46,6 +46,12 @@ impl<'a> RecordReader<'a> {
         Self { bytes, at: 0, good: 0, parts: Vec::new(), decompressor: Decompressor::default(), is_over: false }
     }
 
+    /// As [`RecordReader::new`], from the record on that begins at `offset`.
+    pub(crate) fn starting_at(bytes: &'a [u8], offset: usize) -> Self {
+        let at = offset.min(bytes.len());
+        Self { at, good: at, ..Self::new(bytes) }
+    }
+
     /// The next record, decompressed, or `None` at the end. After an error the segment is over.
     ///
     /// # Errors

@@ -13,11 +13,11 @@ use model::metadata::Metadata;
 
 use crate::chunk::{Stamp, ValueRef};
 
-#[cfg(test)]
-pub(crate) use decode::RecordError;
-pub(crate) use decode::decode;
-pub(crate) use encode::{Grouping, SeriesRecord, encode_samples, encode_tombstones};
-pub(crate) use notes::{encode_exemplars, encode_mapped_markers, encode_metadata};
+pub(crate) use decode::{RecordError, decode, read_labels};
+pub(crate) use encode::{Grouping, SeriesRecord, encode_samples, encode_tombstones, put_value};
+pub(crate) use notes::{
+    decode_exemplars_body, encode_exemplars, encode_mapped_markers, encode_metadata, put_exemplars, put_labels,
+};
 
 /// The first byte of a record.
 pub(crate) mod kind {

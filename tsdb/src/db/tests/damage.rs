@@ -79,7 +79,7 @@ fn segments_after_a_damaged_one_are_still_replayed() {
     let directory = tempfile::tempdir().unwrap();
     written(directory.path(), Compression::None);
     {
-        let db = open(directory.path());
+        let db = Db::open(directory.path(), Config { on_stop: OnStop::Nothing, ..small() }).unwrap();
         append(&db, &series(0), 100_000, 1.0).unwrap();
     }
     let first = directory.path().join("wal/00000000");

@@ -76,7 +76,7 @@ fn decode_series(decoder: &mut Decoder<'_>, sink: &mut impl RecordSink) -> Resul
 }
 
 /// Labels as series, exemplars and snapshots hold them.
-pub(super) fn read_labels(decoder: &mut Decoder<'_>) -> Result<Labels, RecordError> {
+pub(crate) fn read_labels(decoder: &mut Decoder<'_>) -> Result<Labels, RecordError> {
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| RecordError::Labels);
     let count = decoder.count(2)?;
     let mut pairs = Vec::with_capacity(count);

@@ -169,7 +169,8 @@ pub(crate) fn encode_tombstones(tombstones: &[Tombstone], out: &mut Vec<u8>) {
     }
 }
 
-fn put_value(out: &mut Vec<u8>, value: &SampleValue) {
+/// Appends a value as records of samples hold it.
+pub(crate) fn put_value(out: &mut Vec<u8>, value: &SampleValue) {
     match value {
         SampleValue::Float(float) => put_float(out, *float),
         SampleValue::Int(histogram) => put_histogram(out, histogram, put_uvarint, put_varint),

@@ -26,7 +26,7 @@ const METRIC_TYPES: [MetricType; 8] = [
 ];
 
 /// Appends labels as series and exemplar records hold them.
-pub(super) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     put_uvarint(out, labels.len() as u64);
     for (name, value) in labels.iter_bytes() {
         put_text(out, name);
@@ -62,6 +62,14 @@ pub(crate) fn put_exemplars<'a>(exemplars: impl Iterator<Item = (WalRef, &'a Exe
 }
 
 pub(super) fn decode_exemplars(decoder: &mut Decoder<'_>, sink: &mut impl RecordSink) -> Result<(), RecordError> {
+    decode_exemplars_body(decoder, &mut |series, exemplar| sink.exemplar(series, exemplar))
+}
+
+/// Hands over what follows the kind of a record of exemplars.
+pub(crate) fn decode_exemplars_body(
+    decoder: &mut Decoder<'_>,
+    visit: &mut impl FnMut(WalRef, Exemplar),
+) -> Result<(), RecordError> {
     if decoder.is_empty() {
         return Ok(());
     }
@@ -70,7 +78,7 @@ pub(super) fn decode_exemplars(decoder: &mut Decoder<'_>, sink: &mut impl Record
         let series = base_series.wrapping_add(decoder.varint()? as u64);
         let timestamp = Some(Timestamp(base_time.wrapping_add(decoder.varint()?)));
         let value = decoder.f64()?;
-        sink.exemplar(series, Exemplar { labels: read_labels(decoder)?, value, timestamp });
+        visit(series, Exemplar { labels: read_labels(decoder)?, value, timestamp });
     }
     Ok(())
 }
