@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::compact::retention::{Retention, RetentionRule};
 use crate::error::Error;
 use crate::head::replay::ReplayProgress;
 
@@ -56,8 +57,20 @@ pub enum LockFile {
 pub struct Config {
     /// Width of the smallest block and unit of the head's chunk boundaries.
     pub block_range_ms: i64,
+    /// Width of the widest block; `None` for 31 days or a tenth of the retention.
+    pub block_range_max_ms: Option<i64>,
+    /// Size of the files of a block's chunks.
+    pub block_segment_bytes: u64,
+    /// Bytes of decoded postings of blocks that are kept in memory.
+    pub postings_cache_bytes: usize,
     /// How long samples are kept; `None` for ever.
     pub retention_ms: Option<i64>,
+    /// How many bytes the database may take; `None` for no limit.
+    pub retention_bytes: Option<u64>,
+    /// How many percent of the disk the database may take; `None` for no limit.
+    pub retention_disk_percentage: Option<f64>,
+    /// Series that are kept for another time than `retention_ms`; the first rule that matches counts.
+    pub retention_rules: Vec<RetentionRule>,
     /// The most series in the head; more are refused with a limit error. Ids are 26 bits wide.
     pub series_max: u64,
     /// Size of the write-ahead log's segments; a multiple of 32 KiB.
@@ -86,7 +99,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             block_range_ms: 2 * 60 * 60 * 1000,
+            block_range_max_ms: None,
+            block_segment_bytes: 512 * 1024 * 1024,
+            postings_cache_bytes: 64 * 1024 * 1024,
             retention_ms: Some(15 * 24 * 60 * 60 * 1000),
+            retention_bytes: None,
+            retention_disk_percentage: None,
+            retention_rules: Vec::new(),
             series_max: 50_000_000,
             wal_segment_bytes: 128 * 1024 * 1024,
             wal_compression: Compression::Snappy,
@@ -103,6 +122,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What is kept, as the settings say.
+    pub(crate) fn retention(&self) -> Retention {
+        Retention {
+            time_ms: self.retention_ms,
+            bytes: self.retention_bytes,
+            disk_percentage: self.retention_disk_percentage,
+            rules: self.retention_rules.clone(),
+        }
+    }
+
     /// Checks each setting against its range.
     ///
     /// # Errors
@@ -116,6 +145,13 @@ impl Config {
         if self.retention_ms.is_some_and(|retention| retention <= 0) {
             return broken("retention_ms", "must be positive");
         }
+        if self.block_range_max_ms.is_some_and(|max| max < self.block_range_ms) {
+            return broken("block_range_max_ms", "must not be below block_range_ms");
+        }
+        if !(64 * 1024..=1 << 32).contains(&self.block_segment_bytes) {
+            return broken("block_segment_bytes", "must be between 64 KiB and 4 GiB");
+        }
+        self.retention().validate()?;
         if self.series_max > crate::head::slab::SLOTS_MAX as u64 {
             return broken("series_max", "must not exceed 2^26");
         }

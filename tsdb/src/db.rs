@@ -3,6 +3,8 @@
 //! It reads no clock and starts no thread but the replay's workers: the owner calls [`Db::maintain`] and [`Db::sync_if_due`] with the time, on a
 //! thread that may block.
 
+pub(crate) mod blocks;
+pub(crate) mod compaction;
 mod open;
 
 use std::path::{Path, PathBuf};
@@ -15,22 +17,26 @@ use model::matcher::Matcher;
 use model::metadata::Metadata;
 use model::sample::Timestamp;
 use model::storage::{Appendable, Appender, ExemplarQueryable, Querier, Queryable, SeriesRef, StorageError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
+use crate::compact::retention::Retention;
 use crate::config::{Config, OnStop};
 use crate::error::{Error, io_error};
 use crate::fs::{self, FileSystem};
 use crate::head::Head;
 use crate::head::appender::HeadAppender;
+use crate::head::reader::TimeRange;
 use crate::head::replay::ReplayReport;
 use crate::head::snapshot;
 use crate::head::statistics::{HeadStatistics, TopLists};
 use crate::lock::DirectoryLock;
 use crate::metrics::Instruments;
-use crate::query::HeadQuerier;
+use crate::query::joined::DbQuerier;
 use crate::refusal::ClosedAppender;
 use crate::wal::Wal;
 use crate::wal::checkpoint::{self, Keep};
+use blocks::Blocks;
+
 use crate::wal::record::{Tombstone, encode_tombstones};
 
 /// A time series database on a data directory of Prometheus' layout. Share it behind an `Arc`.
@@ -45,7 +51,9 @@ pub struct Db {
     wbl: OnceLock<Wal>,
     report: ReplayReport,
     upkeep: Mutex<Upkeep>,
-    is_closed: AtomicBool,
+    is_closed: Arc<AtomicBool>,
+    blocks: Blocks,
+    retention: RwLock<Arc<Retention>>,
     /// Let go of last.
     lock: Mutex<Option<DirectoryLock>>,
     instruments: Arc<Instruments>,
@@ -56,7 +64,10 @@ pub struct Db {
 struct Upkeep {
     /// A truncation that waits for the readers that began before it was announced.
     pending: Option<PendingTruncation>,
-    last_reclaim: Option<Timestamp>,
+    /// The log is to be cut up to there, once the head has written out all it can spare.
+    log_truncation: Option<i64>,
+    /// The last appender that may still add to the range to be written out.
+    waited_for: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +92,8 @@ pub struct DiskUsage {
     pub wal: u64,
     /// Of the mapped chunks of the head.
     pub mapped_chunks: u64,
+    /// Of the blocks.
+    pub blocks: u64,
 }
 
 impl Db {
@@ -166,7 +179,14 @@ impl Db {
     /// # Errors
     /// If a directory cannot be read.
     pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
-        Ok(DiskUsage { wal: self.wal_bytes()?, mapped_chunks: self.head.mapped.bytes() })
+        Ok(DiskUsage { wal: self.wal_bytes()?, mapped_chunks: self.head.mapped.bytes(), blocks: self.blocks.bytes() })
+    }
+
+    /// Bytes of everything but the blocks.
+    fn disk_usage_of_head(&self) -> Result<u64, StorageError> {
+        let directory = self.wal.directory();
+        let wal = fs::bytes_below(directory).map_err(|error| io_error(directory, error))?;
+        Ok(wal + self.head.mapped.bytes())
     }
 
     fn wal_bytes(&self) -> Result<u64, Error> {
@@ -197,10 +217,10 @@ impl Db {
     }
 
     /// Marks the samples of `matchers` in the closed range `[min_time, max_time]` as deleted. Returns how many series
-    /// had any in that range.
+    /// had any in that range, each counted once for every block and once for the head.
     ///
     /// # Errors
-    /// If the log cannot be written; nothing is deleted then.
+    /// If the log or a block cannot be written; what was deleted in the blocks before stays deleted.
     pub fn delete_series(
         &self,
         min_time: Timestamp,
@@ -208,9 +228,12 @@ impl Db {
         matchers: &[Matcher],
     ) -> Result<usize, Error> {
         self.check_writable()?;
+        // What is deleted must not be on its way from the head into a block, or into another block.
+        let _upkeep = self.upkeep.lock();
+        let deleted = self.delete_in_blocks(TimeRange { min: min_time.0, max: max_time.0 }, matchers)?;
         let tombstones = self.head.tombstones_for(min_time.0, max_time.0, matchers);
         if tombstones.is_empty() {
-            return Ok(0);
+            return Ok(deleted);
         }
         let mut record = Vec::new();
         let stones: Vec<Tombstone> = tombstones.iter().map(|(_, stone)| *stone).collect();
@@ -218,11 +241,12 @@ impl Db {
         let _gate = self.head.enter_gate();
         self.wal.append_record(&record)?;
         self.head.enter_tombstones(&tombstones);
-        Ok(tombstones.len())
+        Ok(deleted + tombstones.len())
     }
 
     /// Upkeep, meant to be called every few seconds to a minute: syncs if due, brings a log that refuses writes back,
-    /// maps full chunks, and forgets what is older than the retention.
+    /// maps full chunks, writes the head's old part out as a block, compacts blocks, and removes what the retention does
+    /// not keep.
     ///
     /// # Errors
     /// The first thing that failed; the rest was still tried, and all of it is tried again next time.
@@ -235,29 +259,14 @@ impl Db {
         let recovered = self.wal.recover().and(on_wbl(&Wal::recover));
         let synced = self.wal.sync_if_due(now).and(on_wbl(&|wbl| wbl.sync_if_due(now)));
         let mapped = self.head.map_full_chunks();
-        let retained = self.retain(&mut upkeep, now);
+        let written_out = self.compact_head(&mut upkeep, now);
+        let compacted = self.compact_blocks(&upkeep, now);
         self.head.bury();
-        recovered.and(synced).and(mapped).and(retained).map_err(Error::from)
-    }
-
-    /// Forgets samples older than the retention, once for every block range that has passed.
-    fn retain(&self, upkeep: &mut Upkeep, now: Timestamp) -> Result<(), StorageError> {
-        if let Some(pending) = upkeep.pending {
-            return self.finish_truncation(upkeep, pending);
+        match recovered.and(synced).and(mapped).and(written_out).and(compacted) {
+            // Closing gives up what is under way.
+            Err(StorageError::Cancelled) => Ok(()),
+            result => result.map_err(Error::from),
         }
-        let range_ms = self.config.block_range_ms;
-        let limit = self.config.retention_ms.map(|retention| now.0.saturating_sub(retention));
-        let is_due = upkeep.last_reclaim.is_none_or(|last| now - last >= range_ms / 4 || now < last);
-        if !is_due {
-            return Ok(());
-        }
-        upkeep.last_reclaim = Some(now);
-        // Whole ranges only, so that chunks go whole.
-        let min_time = limit.map_or(i64::MIN, |limit| limit.div_euclid(range_ms).saturating_mul(range_ms));
-        self.head.times.raise_min_valid(min_time);
-        let pending = PendingTruncation { min_time, last_reader: self.head.isolation.last_reader() };
-        upkeep.pending = Some(pending);
-        self.finish_truncation(upkeep, pending)
     }
 
     fn finish_truncation(&self, upkeep: &mut Upkeep, pending: PendingTruncation) -> Result<(), StorageError> {
@@ -271,10 +280,10 @@ impl Db {
         }
         let truncated = truncated?;
         self.instruments.head_truncations.add(1);
-        if truncated.chunks + truncated.series == 0 {
-            return Ok(());
+        if truncated.chunks + truncated.series > 0 {
+            upkeep.log_truncation = Some(pending.min_time);
         }
-        self.truncate_wal(pending.min_time)
+        Ok(())
     }
 
     /// Replaces the lower two thirds of the segments by a checkpoint, as Prometheus does: most of what they hold is old.
@@ -292,6 +301,7 @@ impl Db {
         let keep = Keep {
             series: &|wal_ref| living.contains(&wal_ref),
             min_time,
+            tombstones_min_time: min_time.min(self.head.times.late().0),
             compression: self.config.wal_compression,
             segment_bytes: self.config.wal_segment_bytes,
         };
@@ -363,7 +373,7 @@ impl Appendable for Db {
 
 impl Queryable for Db {
     fn querier(&self, min_time: Timestamp, max_time: Timestamp) -> Result<Box<dyn Querier>, StorageError> {
-        Ok(Box::new(HeadQuerier::new(&self.head, min_time, max_time)))
+        Ok(Box::new(DbQuerier::new(&self.head, &self.blocks, min_time, max_time)))
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) trait FileSystem: Send + Sync + Debug {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteFile>>;
     fn create_directory(&self, path: &Path) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Cuts a file that is not open for appending to `length` bytes.
     fn cut_file(&self, path: &Path, length: u64) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
@@ -76,6 +78,18 @@ pub(crate) fn bytes_below(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Writes a file beside the old one, makes it durable and puts it in its place.
+pub(crate) fn replace(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let file = fs.create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync()?;
+    fs.rename(&temporary, path)?;
+    fs.sync_directory(path.parent().unwrap_or(path))
+}
+
 /// The real file system.
 #[derive(Debug)]
 pub(crate) struct Disk;
@@ -93,6 +107,10 @@ impl FileSystem for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
     }
 
     fn cut_file(&self, path: &Path, length: u64) -> io::Result<()> {

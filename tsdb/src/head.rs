@@ -7,6 +7,7 @@
 //! [`Snapshot`]: isolation::Snapshot
 
 pub(crate) mod appender;
+pub(crate) mod blocks;
 mod commit;
 mod gather;
 pub(crate) mod index;
@@ -128,6 +129,7 @@ pub(crate) struct Head {
     pub(crate) metadata: RwLock<SeriesMetadata>,
     pub(crate) exemplars: Exemplars,
     pub(crate) times: Times,
+    pub(crate) appenders: blocks::OpenAppenders,
     limits: HeadLimits,
     /// How far behind the head's last sample late ones are taken; 0 if none are.
     late_window_ms: AtomicI64,
@@ -191,6 +193,7 @@ impl Head {
             metadata: RwLock::default(),
             exemplars: Exemplars::new(limits.exemplars_max, Arc::clone(&instruments)),
             times: Times::new(),
+            appenders: blocks::OpenAppenders::default(),
             limits,
             late_window_ms: AtomicI64::new(limits.late_window_ms),
             last_ref: AtomicU64::new(0),

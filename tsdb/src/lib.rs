@@ -15,8 +15,10 @@
 //!
 //! It reads no clock (time is an argument) and starts no thread but the workers that replay, which end with it.
 
+mod block;
 mod chunk;
 mod codec;
+mod compact;
 mod config;
 mod db;
 mod error;
@@ -31,7 +33,12 @@ mod query;
 mod refusal;
 mod wal;
 
+pub use block::meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats};
+pub use block::ulid::{Ulid, UlidError};
+pub use compact::retention::{Retention, RetentionRule};
+pub use compact::writer::BlockWriter;
 pub use config::{Compression, Config, Fsync, LockFile, OnStop};
+pub use db::compaction::WithHead;
 pub use db::{Db, DiskUsage, WalStatus};
 pub use error::Error;
 pub use head::replay::{ReplayProgress, ReplayReport};

@@ -1,7 +1,11 @@
 //! Counters and gauges of the database, for the server to show under Prometheus' names.
 
+mod blocks;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+pub use blocks::BlockInstruments;
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -123,6 +127,8 @@ pub struct ExemplarInstruments {
 /// All instruments of a database.
 #[derive(Debug, Default)]
 pub struct Instruments {
+    /// Of the blocks.
+    pub blocks: Arc<BlockInstruments>,
     /// Of the head.
     pub head: HeadInstruments,
     /// Of the write-ahead log.

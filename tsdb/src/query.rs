@@ -1,5 +1,6 @@
 //! Queries: the storage contract's reading side over the head.
 
+pub(crate) mod joined;
 pub(crate) mod merge;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use model::labels::Labels;
 use model::matcher::Matcher;
 use model::sample::Timestamp;
 use model::storage::{Order, Querier, SelectHints, Series, SeriesSet, StorageError};
+use roaring::RoaringBitmap;
 
 use crate::head::Head;
 use crate::head::isolation::Snapshot;
@@ -28,6 +30,34 @@ impl HeadQuerier {
         snapshot.in_order_min = head.times.min_valid();
         let range = TimeRange { min: min_time.0, max: max_time.0 };
         Self { head: Arc::clone(head), snapshot: Arc::new(snapshot), range }
+    }
+
+    /// The first time at which the head may hold a sample.
+    pub(crate) fn first_time(&self) -> i64 {
+        let (first_late, last_late) = self.head.times.late();
+        let first = self.head.times.min();
+        if first_late <= last_late { first.min(first_late) } else { first }
+    }
+
+    /// The slots of the series that all matchers accept.
+    pub(crate) fn slots(&self, matchers: &[Matcher]) -> RoaringBitmap {
+        self.head.select(matchers)
+    }
+
+    /// The slot of the series with these labels.
+    pub(crate) fn slot_of(&self, labels: &Labels) -> Option<Slot> {
+        self.head.slot_of(labels)
+    }
+
+    /// The series at `slot`, if it has anything in the part of `range` that the head shows.
+    pub(crate) fn series_at(&self, slot: Slot, range: TimeRange, labels: Option<Labels>) -> Option<Box<dyn Series>> {
+        let range = TimeRange { min: range.min.max(self.range.min), max: range.max.min(self.range.max) };
+        let Self { head, snapshot, .. } = self;
+        if !head.has_chunks_in(slot, range, snapshot) {
+            return None;
+        }
+        let (head, snapshot) = (Arc::clone(head), Arc::clone(snapshot));
+        Some(Box::new(HeadSeries { head, snapshot, slot, range, labels }))
     }
 }
 
@@ -77,11 +107,9 @@ impl SeriesSet for HeadSeriesSet<'_> {
         while self.left > 0
             && let Some((labels, slot)) = self.series.next()
         {
-            let HeadQuerier { head, snapshot, .. } = self.querier;
-            if head.has_chunks_in(slot, self.range, snapshot) {
+            if let Some(series) = self.querier.series_at(slot, self.range, labels) {
                 self.left -= 1;
-                let (head, snapshot) = (Arc::clone(head), Arc::clone(snapshot));
-                return Ok(Some(Box::new(HeadSeries { head, snapshot, slot, range: self.range, labels })));
+                return Ok(Some(series));
             }
         }
         Ok(None)

@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use model::storage::StorageError;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
+use super::blocks::Blocks;
 use super::{Db, Upkeep};
 use crate::config::{Config, LockFile, OnStop};
 use crate::error::{Error, corrupt, io_error};
-use crate::fs::{self, Disk, Entry, FileSystem};
+use crate::fs::{Disk, FileSystem};
 use crate::head::mapped_chunks::MappedChunks;
-use crate::head::replay::{Replay, ReplayProgress, ReplayReport};
+use crate::head::replay::{Replay, ReplayProgress};
 use crate::head::series::ChunkLimits;
 use crate::head::snapshot::{self, LogPlace};
 use crate::head::{Head, HeadLimits};
@@ -37,6 +38,7 @@ impl Db {
     pub(crate) fn open_on(fs: Arc<dyn FileSystem>, directory: &Path, config: Config) -> Result<Self, Error> {
         config.validate()?;
         fs.create_directory(directory).map_err(|error| io_error(directory, error))?;
+        let (fs_of_blocks, is_closed) = (Arc::clone(&fs), Arc::<AtomicBool>::default());
         let lock = match config.lock_file {
             LockFile::Lock => Some(DirectoryLock::acquire(directory)?),
             LockFile::None => None,
@@ -64,7 +66,10 @@ impl Db {
         let next_segment = replay_log(&*fs, &wal_directory, from, &mut replay, &instruments, &config.replay_progress)?;
         let wbl = replay_wbl(&fs, directory, &mut replay, &instruments, &config)?;
         let mut report = replay.finish()?;
-        note_unread(directory, &mut report)?;
+        let (blocks, damage) = Blocks::open(fs_of_blocks, directory, &config, &instruments, &is_closed)?;
+        report.damage.extend(damage);
+        head.leave_to_blocks(blocks.in_order_end())?;
+        let retention = config.retention();
         let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments.wal))?;
         // From now on the log goes beyond it.
         snapshot::remove_all(&*fs, directory)?;
@@ -77,7 +82,9 @@ impl Db {
             wbl,
             report,
             upkeep: Mutex::new(Upkeep::default()),
-            is_closed: AtomicBool::new(false),
+            is_closed,
+            blocks,
+            retention: RwLock::new(Arc::new(retention)),
             lock: Mutex::new(lock),
             instruments,
         })
@@ -154,14 +161,6 @@ pub(super) fn open_wbl(
     fs.create_directory(&directory).map_err(|error| io_error(&directory, error))?;
     checkpoint::clean(&**fs, &directory)?;
     Wal::open(Arc::clone(fs), &directory, segment, config, Arc::clone(&instruments.wbl))
-}
-
-/// Notes what a Prometheus left in the directory that this version does not read, so that nobody misses it silently.
-fn note_unread(directory: &Path, report: &mut ReplayReport) -> Result<(), StorageError> {
-    let entries = fs::list(directory).map_err(|error| io_error(directory, error))?;
-    let is_block = |entry: &&Entry| entry.is_directory && directory.join(&entry.name).join("meta.json").exists();
-    report.blocks_ignored = entries.iter().filter(is_block).count() as u64;
-    Ok(())
 }
 
 /// Replays one segment from `offset` on. Damage costs what stands behind it in the segment: that is set aside and told.

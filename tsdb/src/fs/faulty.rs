@@ -101,6 +101,11 @@ impl FileSystem for Faulty {
         Disk.rename(from, to)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.state.lock().call()?;
+        Disk.hard_link(from, to)
+    }
+
     fn cut_file(&self, path: &Path, length: u64) -> io::Result<()> {
         self.state.lock().call()?;
         Disk.cut_file(path, length)

@@ -11,6 +11,7 @@ use model::metadata::Metadata;
 use model::sample::{Timestamp, is_stale};
 use model::storage::{AppendError, Appender, NewValue, SeriesRef, StorageError};
 
+use super::blocks::OpenAppender;
 use super::commit::Committed;
 use super::series::{Admission, Bounds, Series};
 use super::slab::Slot;
@@ -73,13 +74,16 @@ pub(crate) struct HeadAppender<'a> {
     /// Known from the first sample on.
     bounds: Option<Bounds>,
     refused: Refused,
+    /// Tells that it is at work, until it is dropped.
+    _open: OpenAppender<'a>,
 }
 
 impl<'a> HeadAppender<'a> {
     pub(crate) fn new(head: &'a Head, wal: &'a Wal, wbl: Option<&'a Wal>) -> Self {
+        let _open = head.appenders.begin();
         head.instruments.head.active_appenders.add(1);
         let buffers = head.work.buffers.lock().pop().unwrap_or_default();
-        Self { head, wal, wbl, buffers, bounds: None, refused: Refused::default() }
+        Self { head, wal, wbl, buffers, bounds: None, refused: Refused::default(), _open }
     }
 
     /// An appender takes what is at most half a block range behind the head's last sample, or behind its own first one

@@ -57,8 +57,6 @@ pub struct ReplayReport {
     pub chunks_skipped: u64,
     /// Segments replayed, those of the checkpoint included.
     pub segments: u64,
-    /// Blocks in the data directory: this version neither reads nor changes them.
-    pub blocks_ignored: u64,
     /// Series that a snapshot of the last stop had.
     pub snapshot_series: u64,
     /// Why there was a snapshot that was not used.

@@ -60,13 +60,15 @@ impl Head {
             }
         }
         self.times.set_min(first_time);
-        self.tombstones.write().truncate(min_time);
+        // Late samples stay until they are in a block, and so does what is deleted of them.
+        let needed_from = min_time.min(self.times.late().0);
+        self.tombstones.write().truncate(needed_from);
         self.metadata.write().shrink();
         self.instruments.head.series_removed.add(truncated.series as u64);
         self.instruments.head.series.add(-(truncated.series as i64));
         self.instruments.head.chunks_removed.add(truncated.chunks as u64);
         self.instruments.head.chunks.add(-(truncated.chunks as i64));
-        self.mapped.truncate(min_time)?;
+        self.mapped.truncate(needed_from)?;
         Ok(truncated)
     }
 

@@ -72,8 +72,10 @@ pub(crate) fn clean(fs: &dyn FileSystem, wal: &Path) -> Result<(), StorageError>
 pub(crate) struct Keep<'a> {
     /// Whether a series still lives.
     pub(crate) series: &'a dyn Fn(WalRef) -> bool,
-    /// Samples, exemplars and tombstones before it go.
+    /// Samples and exemplars before it go.
     pub(crate) min_time: i64,
+    /// Tombstones that end before it go.
+    pub(crate) tombstones_min_time: i64,
     pub(crate) compression: Compression,
     pub(crate) segment_bytes: u64,
 }
@@ -246,7 +248,7 @@ impl RecordSink for Filter<'_> {
     fn mapped_marker(&mut self, _marker: MappedMarker) {}
 
     fn tombstone(&mut self, tombstone: Tombstone) {
-        if tombstone.max_time >= self.keep.min_time && (self.keep.series)(tombstone.series) {
+        if tombstone.max_time >= self.keep.tombstones_min_time && (self.keep.series)(tombstone.series) {
             self.tombstones.push(tombstone);
         }
     }

@@ -69,6 +69,8 @@ struct Model {
     window_ms: i64,
     /// Series, time and value, oldest first.
     exemplars: Vec<(usize, i64, u8)>,
+    /// The head has removed a series and its exemplars, or a checkpoint old ones: what is left of them is not modelled.
+    has_lost_exemplars: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -212,8 +214,6 @@ fn run_exemplars(db: &Db, model: &mut Model, exemplars: &[(usize, i64, u8)]) {
         appender.commit().unwrap();
         assert_eq!(result.is_ok(), model.add_exemplar((index, time, value)), "{result:?} of {exemplar:?}");
     }
-    let all = db.exemplars(Timestamp::MIN, Timestamp::MAX, &[metric().to_vec()]).unwrap();
-    assert_eq!(all.iter().map(|(_, exemplars)| exemplars.len()).sum::<usize>(), model.exemplars.len());
 }
 
 /// The ref of a series that has been appended to.
@@ -231,6 +231,9 @@ fn compare(db: &Db, model: &Model) {
         });
         let found: Vec<_> = found.filter(|(_, samples)| !samples.is_empty()).collect();
         assert_eq!(found, expected);
+    }
+    if model.has_lost_exemplars {
+        return;
     }
     let mut exemplars: Vec<(String, Vec<(i64, f64)>)> = Vec::new();
     for index in 0..SERIES {
@@ -265,6 +268,7 @@ fn run(steps: Vec<Step>, window_ms: i64) {
     for step in steps {
         match step {
             Step::Batch { samples, rolled_back } => run_batch(&db, &mut model, &samples, rolled_back),
+            Step::Exemplars(_) if model.has_lost_exemplars => {}
             Step::Exemplars(exemplars) => run_exemplars(&db, &mut model, &exemplars),
             Step::Delete { series: index, from, width } => {
                 let (from, to) = (1_000_000 + from, 1_000_000 + from + width);
@@ -285,6 +289,8 @@ fn run(steps: Vec<Step>, window_ms: i64) {
                 db.maintain(Timestamp(now)).unwrap();
             }
         }
+        let instruments = db.instruments();
+        model.has_lost_exemplars |= instruments.head.series_removed.value() + instruments.wal.checkpoints.value() > 0;
         compare(&db, &model);
     }
 }
