@@ -11,7 +11,7 @@ use model::histogram::{FloatHistogram, Span};
 use model::number::print_float_general;
 
 pub use self::bounds::Bucket;
-pub(crate) use self::over::{average, change, extended_increase, increase, since_zero, smoothed_value, sum};
+pub(crate) use self::over::{average, change, extended_increase, increase, resets, since_zero, smoothed_value, sum};
 pub(crate) use self::quantile::{NanNote, fraction, quantile};
 pub(crate) use self::reset::{is_reset, keep_totals, stored_hint};
 pub(crate) use self::trim::trimmed;
@@ -95,6 +95,17 @@ pub(crate) fn compact(h: &mut FloatHistogram) {
 
 fn compacted(spans: &[Span], counts: &[f64]) -> (Vec<Span>, Vec<f64>) {
     from_indexed(bounds::indexed(spans, counts).filter(|(_, count)| *count != 0.0))
+}
+
+/// Counts from the first filled bucket to the last, those between without a gap, and the index of the first.
+pub(crate) fn without_gaps(spans: &[Span], counts: &[f64]) -> (i32, Vec<f64>) {
+    let filled: Vec<(i32, f64)> = bounds::indexed(spans, counts).filter(|(_, count)| *count != 0.0).collect();
+    let (Some((first, _)), Some((last, _))) = (filled.first(), filled.last()) else { return (0, Vec::new()) };
+    let mut all = vec![0.0; last.abs_diff(*first) as usize + 1];
+    for (index, count) in &filled {
+        all[index.abs_diff(*first) as usize] = *count;
+    }
+    (*first, all)
 }
 
 /// Spans and counts of buckets given in rising order.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::histogram::{FloatHistogram, ResetHint, Span};
 use model::labels::Labels;
+use model::number::print_float_general;
 use model::sample::STALE_NAN;
 use nom::branch::alt;
 use nom::bytes::complete::tag_no_case;
@@ -229,6 +230,46 @@ fn floats(value: &str) -> Result<Vec<f64>, String> {
     inner.split_whitespace().map(float).collect()
 }
 
+/// A histogram in the notation of descriptions, its buckets without gaps.
+pub fn print_histogram(h: &FloatHistogram) -> String {
+    let mut parts = Vec::new();
+    if h.schema != 0 {
+        parts.push(format!("schema:{}", h.schema));
+    }
+    for (key, value) in
+        [("count", h.count), ("sum", h.sum), ("z_bucket", h.zero_count), ("z_bucket_w", h.zero_threshold)]
+    {
+        if value != 0.0 {
+            parts.push(format!("{key}:{}", print_float_general(value)));
+        }
+    }
+    if h.uses_custom_buckets() {
+        parts.push(format!("custom_values:{}", print_list(&h.custom_values)));
+    }
+    match h.reset_hint {
+        ResetHint::Unknown => {}
+        ResetHint::Reset => parts.push("counter_reset_hint:reset".to_owned()),
+        ResetHint::NotReset => parts.push("counter_reset_hint:not_reset".to_owned()),
+        ResetHint::Gauge => parts.push("counter_reset_hint:gauge".to_owned()),
+    }
+    for (prefix, spans, counts) in [("", &h.positive_spans, &h.positive), ("n_", &h.negative_spans, &h.negative)] {
+        let (offset, counts) = histogram::without_gaps(spans, counts);
+        if counts.is_empty() {
+            continue;
+        }
+        if offset != 0 {
+            parts.push(format!("{prefix}offset:{offset}"));
+        }
+        parts.push(format!("{prefix}buckets:{}", print_list(&counts)));
+    }
+    format!("{{{{{}}}}}", parts.join(" "))
+}
+
+fn print_list(values: &[f64]) -> String {
+    let values: Vec<String> = values.iter().map(|value| print_float_general(*value)).collect();
+    format!("[{}]", values.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +294,19 @@ mod tests {
         check("{\"my.metric\"} 3-1x3 Inf -Inf NaN", &[3.0, 2.0, 1.0, 0.0, f64::INFINITY, f64::NEG_INFINITY, nan]);
         let (labels, values) = parse_series_description("a{b=\"c\"} {{sum:3 count:4 buckets:[1 2 1]}}x1").unwrap();
         assert_eq!((labels.to_string().as_str(), values.len()), ("{__name__=\"a\", b=\"c\"}", 2));
+    }
+
+    #[test]
+    fn histograms_are_printed_as_they_are_written() {
+        for text in [
+            "{{}}",
+            "{{schema:1 count:6 sum:3.5 z_bucket:2 z_bucket_w:0.001 offset:-1 buckets:[1 0 3] n_offset:2 n_buckets:[4]}}",
+            "{{schema:-53 count:3 sum:5 custom_values:[5 10] counter_reset_hint:gauge buckets:[1 2]}}",
+        ] {
+            let (_, values) = parse_series_description(&format!("a {text}")).unwrap();
+            let [SequenceValue::Histogram(histogram, _)] = values.as_slice() else { panic!("a histogram") };
+            assert_eq!(print_histogram(histogram), text);
+        }
     }
 
     #[test]

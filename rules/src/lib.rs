@@ -22,3 +22,4 @@ pub mod notifier;
 pub mod recording;
 pub mod restore;
 pub mod rule;
+pub mod testing;

@@ -7,11 +7,14 @@ use model::labels::Labels;
 use model::storage::Columns;
 
 use super::meter::Worked;
+use super::unique;
 use super::window::{self, Call};
-use super::{Batch, BoxOperator, Context, Operator, Settings, drain, open};
+use super::{Batch, BoxOperator, Context, Lazy, Operator, Settings, drain, open};
+use crate::ast::ValueType;
 use crate::error::Error;
+use crate::function::Apply;
 use crate::kernel::window::{Bounds, Samples};
-use crate::plan::Subquery;
+use crate::plan::{Node, NodeKind, Subquery};
 use crate::value::{Column, Point, Points, Steps};
 
 /// The steps at which the inner expression is evaluated so that all windows of the outer ones are filled.
@@ -60,7 +63,10 @@ pub(super) fn over<'q>(
     steps: Steps,
 ) -> Result<BoxOperator<'q>, Error> {
     let inner = ctx.check_steps(inner_steps(ctx.settings, subquery, steps))?;
-    let child = open(ctx, &subquery.child, inner)?;
+    let mut child = open(ctx, &subquery.child, inner)?;
+    if may_repeat(&subquery.child) {
+        child = Box::new(Lazy::new(move || unique::merged(drain(child.as_mut())?)));
+    }
     let bounds = move |i: usize| {
         let end = subquery.reference(steps.at(i));
         Bounds { start: end.saturating_sub(subquery.range), end, before: 0, after: 0, time: steps.at(i) }
@@ -72,6 +78,29 @@ pub(super) fn over<'q>(
         window::apply(ctx, &call, &Samples::of(&columns), steps, bounds, labels)
     };
     Ok(Box::new(Windowed { ctx, id, child, work }))
+}
+
+/// Whether series with the same labels can come, at different steps: their samples belong to one range.
+fn may_repeat(node: &Node) -> bool {
+    match &node.kind {
+        NodeKind::Binary(binary) => {
+            let scalar = |side: &Node| side.value_type == ValueType::Scalar;
+            match (scalar(&binary.lhs), scalar(&binary.rhs)) {
+                (false, false) => true,
+                (true, false) => may_repeat(&binary.rhs),
+                (_, true) => may_repeat(&binary.lhs),
+            }
+        }
+        NodeKind::Call { function, args } => match function.apply {
+            Apply::Info => true,
+            // Windows over something that repeats have joined it.
+            Apply::Window(_) | Apply::LabelReplace | Apply::LabelJoin => false,
+            _ => args.iter().filter(|arg| arg.value_type == ValueType::Vector).any(may_repeat),
+        },
+        NodeKind::Aggregate(aggregate) => aggregate.op.selects_series() && may_repeat(&aggregate.child),
+        NodeKind::Negate(child) => may_repeat(child),
+        _ => false,
+    }
 }
 
 /// Runs windows over every series, in parallel.
@@ -103,7 +132,10 @@ pub(super) fn evaluate(
 ) -> Result<Vec<(Labels, bool, Columns)>, Error> {
     let inner = ctx.check_steps(inner_steps(ctx.settings, subquery, steps))?;
     let mut child = open(ctx, &subquery.child, inner)?;
-    let columns = drain(child.as_mut())?;
+    let mut columns = drain(child.as_mut())?;
+    if may_repeat(&subquery.child) {
+        columns = unique::merged(columns)?;
+    }
     Ok(columns
         .into_iter()
         .map(|column| {

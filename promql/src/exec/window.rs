@@ -15,6 +15,8 @@ use super::{BoxOperator, Context, selector_range};
 use crate::ast::Extension;
 use crate::error::{Error, Fault};
 use crate::function::{Function, Window as Kind};
+use crate::histogram;
+use crate::kernel::sliding::{ExactSums, Extreme};
 use crate::kernel::window::{Bounds, Flags, Output, Samples, Window};
 use crate::kernel::{extended, over_time, rate, regression};
 use crate::notes::{HistogramUse, Note};
@@ -209,7 +211,7 @@ const RATE: rate::Kind = rate::Kind { counter: true, per_second: true };
 const INCREASE: rate::Kind = rate::Kind { counter: true, per_second: false };
 const DELTA: rate::Kind = rate::Kind { counter: false, per_second: false };
 
-fn kernel<'k>(call: &'k Call, samples: &Samples<'_>, flags: &'k mut Flags) -> Kernel<'k> {
+fn kernel<'k>(call: &'k Call, samples: &'k Samples<'_>, flags: &'k mut Flags) -> Kernel<'k> {
     let extension = call.extension;
     let kind = match call.kind {
         Kind::Rate | Kind::Irate => RATE,
@@ -223,17 +225,21 @@ fn kernel<'k>(call: &'k Call, samples: &Samples<'_>, flags: &'k mut Flags) -> Ke
         Kind::Rate | Kind::Increase | Kind::Delta => {
             let starts = samples.float_starts();
             let resets = if kind.counter { rate::resets_before(samples.floats(), starts) } else { Vec::new() };
-            Box::new(move |_, w| rate::extrapolated(w, kind, &resets, flags))
+            let all = samples.histograms();
+            let histogram_resets =
+                if kind.counter { histogram::resets(all, samples.histogram_starts()) } else { vec![] };
+            Box::new(move |_, w| rate::extrapolated(w, kind, &resets, &histogram_resets, flags))
         }
         Kind::Irate | Kind::Idelta => Box::new(move |_, w| rate::instant(w, kind, flags)),
         Kind::Resets => Box::new(move |_, w| from_anchor(w, extension).map_or(Output::None, |f| rate::resets(w, f))),
         Kind::Changes => Box::new(move |_, w| from_anchor(w, extension).map_or(Output::None, |f| rate::changes(w, f))),
-        Kind::Sum => Box::new(move |_, w| over_time::sum(w, flags)),
-        Kind::Avg => Box::new(move |_, w| over_time::avg(w, flags)),
+        Kind::Sum | Kind::Avg => summing(call.kind, samples, flags),
         Kind::Count => Box::new(|_, w| over_time::count(w)),
         Kind::Present => Box::new(|_, _| Output::Float(1.0)),
-        Kind::Max => Box::new(move |_, w| over_time::max(w, flags)),
-        Kind::Min => Box::new(move |_, w| over_time::min(w, flags)),
+        Kind::Max | Kind::Min => {
+            let mut extreme = Extreme::new(samples.floats(), call.kind == Kind::Max);
+            Box::new(move |_, w| over_time::extreme(w, &mut extreme, flags))
+        }
         Kind::Stddev => Box::new(move |_, w| over_time::variance(w, flags).map_or(Output::None, |v| v.sqrt().into())),
         Kind::Stdvar => Box::new(move |_, w| over_time::variance(w, flags).map_or(Output::None, Output::Float)),
         Kind::Mad => Box::new(move |_, w| over_time::median_deviation(w, flags)),
@@ -244,6 +250,19 @@ fn kernel<'k>(call: &'k Call, samples: &Samples<'_>, flags: &'k mut Flags) -> Ke
         Kind::TsOfMax => Box::new(move |_, w| over_time::time_of_max(w, flags)),
         Kind::TsOfMin => Box::new(move |_, w| over_time::time_of_min(w, flags)),
         Kind::Quantile | Kind::Deriv | Kind::PredictLinear | Kind::Smoothing => with_args(call, flags),
+    }
+}
+
+/// `sum_over_time` and `avg_over_time`: from running sums where these are exact.
+fn summing<'k>(kind: Kind, samples: &Samples<'_>, flags: &'k mut Flags) -> Kernel<'k> {
+    let average = kind == Kind::Avg;
+    match ExactSums::new(samples.floats()).filter(|_| samples.histograms().is_empty()) {
+        Some(sums) => Box::new(move |_, w| {
+            let sum = sums.of(w.first_float, w.floats.len());
+            if average { (sum / w.floats.len() as f64).into() } else { sum.into() }
+        }),
+        None if average => Box::new(move |_, w| over_time::avg(w, flags)),
+        None => Box::new(move |_, w| over_time::sum(w, flags)),
     }
 }
 

@@ -43,14 +43,17 @@ fn is_gauge(h: &FloatHistogram) -> bool {
     h.reset_hint == ResetHint::Gauge
 }
 
-/// The increase from the first to the last, resets of counters made good. At least two.
-pub(crate) fn increase(
-    all: Histograms<'_>,
-    starts: Starts<'_>,
-    counter: bool,
-    flags: &mut Flags,
-) -> Option<FloatHistogram> {
+/// For each histogram of a counter whether it was reset since the one before, which the first never was.
+pub(crate) fn resets(all: Histograms<'_>, starts: Starts<'_>) -> Vec<bool> {
+    let before = |i: usize| i > 0 && (starts.reset_before(i) || is_reset(&all[i], &all[i - 1]));
+    (0..all.len()).map(before).collect()
+}
+
+/// The increase from the first to the last of at least two. `resets` has those before each one, if it is a counter:
+/// they are made good.
+pub(crate) fn increase(all: Histograms<'_>, resets: Option<&[bool]>, flags: &mut Flags) -> Option<FloatHistogram> {
     let (first, last) = (all.first()?, all.last()?);
+    let counter = resets.is_some();
     if counter {
         flags.not_counter |= all.iter().any(|h| is_gauge(h));
     } else {
@@ -59,7 +62,8 @@ pub(crate) fn increase(
     // A first sample right before a reset says nothing: its layout does not matter either.
     let blank;
     let mut previous: &FloatHistogram = first;
-    if counter && (starts.reset_before(1) || is_reset(all.get(1)?, first)) {
+    let blanked = resets.is_some_and(|resets| resets[1]);
+    if blanked {
         blank = FloatHistogram {
             schema: all[1].schema,
             custom_values: all[1].custom_values.clone(),
@@ -83,14 +87,9 @@ pub(crate) fn increase(
             return None;
         }
     }
-    if counter {
-        flags.start_overlap |= starts.overlap();
-        for (i, current) in all.iter().enumerate().skip(1) {
-            if starts.reset_before(i) || is_reset(current, previous) {
-                add(&mut increase, previous, flags)?;
-            }
-            previous = current;
-        }
+    // What a blanked first sample would add is nothing.
+    for (i, _) in resets.unwrap_or_default().iter().enumerate().skip(1 + usize::from(blanked)).filter(|(_, r)| **r) {
+        add(&mut increase, &all[i - 1], flags)?;
     }
     Some(gauge(&increase))
 }

@@ -2,6 +2,7 @@
 
 use super::kahan::{Mean, Sum};
 use super::quantile::quantile;
+use super::sliding::Extreme;
 use super::window::{Flags, Output, Window};
 use crate::histogram;
 
@@ -44,8 +45,8 @@ pub(crate) fn count(w: &Window<'_>) -> Output {
     (w.len() as f64).into()
 }
 
-/// The value that wins every comparison `better(new, best)`, and its time in seconds.
-fn best(w: &Window<'_>, flags: &mut Flags, better: impl Fn(f64, f64) -> bool) -> Option<(f64, f64)> {
+/// The time, in seconds, of the value that wins every comparison `better(new, best)`.
+fn time_of_best(w: &Window<'_>, flags: &mut Flags, better: impl Fn(f64, f64) -> bool) -> Option<f64> {
     let values = floats(w, flags)?;
     let mut at = 0;
     for i in 0..values.len() {
@@ -53,25 +54,22 @@ fn best(w: &Window<'_>, flags: &mut Flags, better: impl Fn(f64, f64) -> bool) ->
             at = i;
         }
     }
-    Some((values[at], w.float_times[at] as f64 / 1000.0))
+    Some(w.float_times[at] as f64 / 1000.0)
 }
 
-pub(crate) fn max(w: &Window<'_>, flags: &mut Flags) -> Output {
-    best(w, flags, |new, best| new > best).map_or(Output::None, |(value, _)| value.into())
-}
-
-pub(crate) fn min(w: &Window<'_>, flags: &mut Flags) -> Output {
-    best(w, flags, |new, best| new < best).map_or(Output::None, |(value, _)| value.into())
+/// The greatest or least value.
+pub(crate) fn extreme(w: &Window<'_>, extreme: &mut Extreme<'_>, flags: &mut Flags) -> Output {
+    floats(w, flags).map_or(Output::None, |values| extreme.of(w.first_float, values.len()).into())
 }
 
 /// Of equal values the latest counts.
 pub(crate) fn time_of_max(w: &Window<'_>, flags: &mut Flags) -> Output {
-    best(w, flags, |new, best| new >= best).map_or(Output::None, |(_, time)| time.into())
+    time_of_best(w, flags, |new, best| new >= best).map_or(Output::None, Output::Float)
 }
 
 /// Of equal values the latest counts.
 pub(crate) fn time_of_min(w: &Window<'_>, flags: &mut Flags) -> Output {
-    best(w, flags, |new, best| new <= best).map_or(Output::None, |(_, time)| time.into())
+    time_of_best(w, flags, |new, best| new <= best).map_or(Output::None, Output::Float)
 }
 
 /// Population variance.

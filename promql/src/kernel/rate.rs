@@ -31,13 +31,21 @@ pub(crate) fn resets_before(floats: &[f64], starts: Starts<'_>) -> Vec<u32> {
 }
 
 /// The increase over the window, extrapolated to its bounds where the samples come close to them.
-pub(crate) fn extrapolated(w: &Window<'_>, kind: Kind, resets: &[u32], flags: &mut Flags) -> Output {
+///
+/// `resets` is from [`resets_before`]; `histogram_resets` says of each histogram whether a reset lies before it.
+pub(crate) fn extrapolated(
+    w: &Window<'_>,
+    kind: Kind,
+    resets: &[u32],
+    histogram_resets: &[bool],
+    flags: &mut Flags,
+) -> Output {
     if w.is_mixed() {
         flags.mixed = true;
         return Output::None;
     }
     if !w.histograms.is_empty() {
-        return extrapolated_histogram(w, kind, flags);
+        return extrapolated_histogram(w, kind, histogram_resets, flags);
     }
     let (Some(&first), Some(&last)) = (w.floats.first(), w.floats.last()) else { return Output::None };
     let count = w.floats.len();
@@ -104,12 +112,14 @@ pub(crate) fn seconds(w: &Window<'_>) -> f64 {
     (w.end - w.start) as f64 / 1000.0
 }
 
-fn extrapolated_histogram(w: &Window<'_>, kind: Kind, flags: &mut Flags) -> Output {
+fn extrapolated_histogram(w: &Window<'_>, kind: Kind, resets: &[bool], flags: &mut Flags) -> Output {
     let starts = w.histogram_starts;
     let several = w.histograms.len() > 1;
     let mut increase = None;
     if several {
-        increase = histogram::increase(w.histograms, starts, kind.counter, flags);
+        let resets = kind.counter.then(|| &resets[w.first_histogram..w.first_histogram + w.histograms.len()]);
+        flags.start_overlap |= kind.counter && starts.overlap();
+        increase = histogram::increase(w.histograms, resets, flags);
         if increase.is_none() {
             return Output::None;
         }

@@ -124,6 +124,11 @@ impl<'a> Samples<'a> {
         &self.floats
     }
 
+    /// Times and start timestamps of the histograms.
+    pub(crate) fn histogram_starts(&self) -> Starts<'_> {
+        Starts::new(&self.histogram_times, &self.histogram_starts)
+    }
+
     pub(crate) fn histograms(&self) -> &[Arc<FloatHistogram>] {
         &self.histograms
     }

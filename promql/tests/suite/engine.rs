@@ -188,3 +188,21 @@ fn names_go_at_once_or_at_the_end() {
         assert_eq!(samples[0].labels.to_string(), kept, "delayed: {delayed}");
     }
 }
+
+#[test]
+fn what_two_sides_give_to_one_series_is_one_range() {
+    // Found by comparing with Prometheus: `or` gives the same series from both sides, at different steps.
+    let storage = MemoryStorage::new();
+    let labels = labels! { "__name__" => "m" };
+    storage.insert(&labels, [0, 1, 30, 31].map(|minute| (minute * 60_000, Value::Float(minute as f64))));
+    let engine = Engine::new(Config::default());
+    let query = "count_over_time((m or m offset 10m)[40m:1m])";
+    let result = engine.instant(&storage, query, Timestamp(39 * 60_000), &QueryOptions::default()).unwrap();
+    let QueryValue::Vector { samples, .. } = result.value else { panic!("a vector") };
+    // 0 to 5, 10 to 15, and 30 to 35 minutes.
+    assert_eq!((samples.len(), &samples[0].value), (1, &Value::Float(18.0)));
+    let range =
+        engine.instant(&storage, "(m or m offset 10m)[40m:1m]", Timestamp(39 * 60_000), &QueryOptions::default());
+    let QueryValue::Matrix(series) = range.unwrap().value else { panic!("a matrix") };
+    assert_eq!((series.len(), series[0].floats.len()), (1, 18));
+}
