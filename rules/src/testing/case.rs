@@ -148,7 +148,7 @@ impl Case<'_> {
             evaluator: Arc::clone(bench) as Arc<dyn Evaluator>,
             notifier: Arc::new(Nowhere),
             metrics: Metrics::default(),
-            clock: self.options.clock.clone(),
+            clock: self.options.clock,
             external_labels: report::labels_of(&self.group.external_labels),
             external_url: self.group.external_url.clone(),
             resend_delay: Duration::from_seconds(60),

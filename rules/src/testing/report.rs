@@ -35,7 +35,7 @@ impl ShownSample {
         }
         let mut value = String::new();
         push_float_exponent(&mut value, self.value);
-        format!("{} {}", self.labels, value.replace('e', "E").replace("NaN", "NaN"))
+        format!("{} {}", self.labels, value.replace('e', "E"))
     }
 }
 

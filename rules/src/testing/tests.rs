@@ -49,11 +49,12 @@ groups:
 "#;
 
 const TESTS: &str = r#"
-rule_files: [rul?s.yml]
+rule_files: ["rul?s.yml"]
 evaluation_interval: 1m
 group_eval_order: [first, later]
 tests:
 - name: the story
+  interval: 1m
   external_labels: {dc: eu}
   input_series:
   - {series: 'load{job="a"}', values: '1+1x10'}
@@ -181,4 +182,33 @@ fn upstreams_files_pass_and_fail_as_they_should() {
     assert!(run_one(&folder.join("rules_run_fuzzy.yml"), &only("correct")).0);
     let lenient = Options { ignore_unknown_fields: true, ..Options::default() };
     assert!(run_one(&folder.join("rules_run_extrafields.yml"), &lenient).0);
+}
+
+/// Files that Debian's promtool 2.42 understands as 3.x does.
+const COMMON: [&str; 6] =
+    ["failing.yml", "rules_run.yml", "long-period.yml", "at-modifier-test.yml", "negative-offset-test.yml", "mine.yml"];
+
+#[test]
+fn the_output_is_promtools() {
+    const PROGRAM: &str = "/usr/bin/promtool";
+    let is_installed = Path::new(PROGRAM).exists();
+    assert!(is_installed || std::env::var_os("CI").is_none(), "{PROGRAM} must be installed in CI");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
+    let folder = std::env::var_os("CRESSET_CONFORMANCE_DIR").map_or(root, PathBuf::from).join("promtool");
+    if !is_installed || !folder.is_dir() {
+        return;
+    }
+    let wrong = TESTS.replace("value: 4", "value: 5").replace("at 10 in", "at 11 in").replace("time: 90s", "time: 1m");
+    let (before_histograms, _) = wrong.split_once("  - expr: h").unwrap();
+    let mine =
+        before_histograms.replace("  - {series: 'h', values: '{{schema:1 sum:3 count:4 buckets:[1 2 1]}}'}\n", "");
+    let scratch = Scratch::new("promtool", &[("rules.yml", RULES), ("mine.yml", &mine)]);
+    for name in COMMON {
+        let path = if name == "mine.yml" { scratch.0.join(name) } else { folder.join(name) };
+        let theirs = std::process::Command::new(PROGRAM).args(["test", "rules"]).arg(&path).output().unwrap();
+        let (passed, out, err, _) = run_one(&path, &Options::default());
+        assert_eq!(out, String::from_utf8_lossy(&theirs.stdout), "{name}");
+        assert_eq!(err, String::from_utf8_lossy(&theirs.stderr), "{name}");
+        assert_eq!(passed, theirs.status.success(), "{name}");
+    }
 }
