@@ -1,5 +1,6 @@
 //! A database written, closed or abandoned, and opened again.
 
+mod blocks;
 mod crash;
 mod damage;
 mod golden;

@@ -6,6 +6,7 @@ use crate::fs::faulty::{Fault, Faulty};
 const SERIES: usize = 60;
 const BATCHES: i64 = 120;
 const STEP_MS: i64 = 120_000;
+const RETENTION_MS: i64 = 7_200_000;
 /// Every so many batches bring out-of-order samples too.
 const LATE_EVERY: i64 = 3;
 
@@ -14,8 +15,9 @@ fn config(fsync: Fsync) -> Config {
         fsync,
         wal_compression: Compression::None,
         samples_per_chunk: 20,
-        retention_ms: Some(2 * 3_600_000),
+        retention_ms: Some(RETENTION_MS),
         block_range_ms: 1_800_000,
+        block_range_max_ms: Some(3 * 1_800_000),
         out_of_order_window_ms: 3_600_000,
         ..small()
     }
@@ -82,7 +84,7 @@ fn assert_kept(directory: &Path, acknowledged: &[i64], fault_at: usize) {
     let Some(last) = acknowledged.last() else {
         return;
     };
-    let oldest_kept = (last * STEP_MS - 2 * 3_600_000) / STEP_MS;
+    let oldest_kept = (last * STEP_MS - RETENTION_MS) / STEP_MS;
     let wanted = acknowledged.iter().filter(|batch| **batch >= oldest_kept);
     let lost: Vec<_> = wanted.filter(|batch| !found.contains(batch)).collect();
     assert!(lost.is_empty(), "fault at call {fault_at}: {lost:?} lost of {acknowledged:?}, {:?}", db.replay_report());
@@ -96,12 +98,15 @@ fn calls_of_a_whole_run(fsync: Fsync) -> usize {
     assert_eq!(acknowledged.len() as i64, BATCHES);
     assert_kept(directory.path(), &acknowledged, 0);
     assert!(directory.path().join("wal").read_dir().unwrap().count() > 1, "the load reaches a second segment");
+    let blocks = Db::open(directory.path(), config(Fsync::Segment)).unwrap().block_metas();
+    assert!(blocks.iter().any(|meta| meta.compaction.level > 1), "blocks are compacted");
+    assert!(blocks[0].min_time > 0, "and old ones removed");
     fs.calls()
 }
 
 #[test]
 fn a_process_killed_at_any_call_loses_nothing() {
-    for fault_at in (1..=calls_of_a_whole_run(Fsync::Segment)).step_by(2) {
+    for fault_at in (1..=calls_of_a_whole_run(Fsync::Segment)).step_by(7) {
         let directory = tempfile::tempdir().unwrap();
         let fs = Arc::new(Faulty::new(Fault::Crash, fault_at));
         let acknowledged = run(fs, directory.path(), Fsync::Segment);
@@ -111,7 +116,7 @@ fn a_process_killed_at_any_call_loses_nothing() {
 
 #[test]
 fn a_machine_that_loses_power_at_any_call_loses_nothing_that_was_synced() {
-    for fault_at in (1..=calls_of_a_whole_run(Fsync::Always)).step_by(5) {
+    for fault_at in (1..=calls_of_a_whole_run(Fsync::Always)).step_by(11) {
         let directory = tempfile::tempdir().unwrap();
         let fs = Arc::new(Faulty::new(Fault::Crash, fault_at));
         let acknowledged = run(Arc::clone(&fs), directory.path(), Fsync::Always);
@@ -122,7 +127,7 @@ fn a_machine_that_loses_power_at_any_call_loses_nothing_that_was_synced() {
 
 #[test]
 fn a_disk_that_fails_once_at_any_call_is_survived() {
-    for fault_at in (1..=calls_of_a_whole_run(Fsync::Every(std::time::Duration::from_secs(1)))).step_by(5) {
+    for fault_at in (1..=calls_of_a_whole_run(Fsync::Every(std::time::Duration::from_secs(1)))).step_by(11) {
         let directory = tempfile::tempdir().unwrap();
         let fs = Arc::new(Faulty::new(Fault::Once, fault_at));
         let acknowledged = run(fs, directory.path(), Fsync::Every(std::time::Duration::from_secs(1)));
