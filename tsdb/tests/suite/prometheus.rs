@@ -37,6 +37,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
             .arg("--enable-feature=native-histograms")
+            .arg("--web.enable-admin-api")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -55,14 +56,23 @@ impl Prometheus {
     /// The `data` of an answer of its API.
     pub(crate) fn query(&self, expression: &str, time: f64) -> Value {
         let encoded: String = expression.bytes().map(|b| format!("%{b:02x}")).collect();
+        self.ask("GET", &format!("/api/v1/query?query={encoded}&time={time}"))["result"].take()
+    }
+
+    /// Has it write everything it holds as blocks below its data directory, and returns the directory's name.
+    pub(crate) fn snapshot(&self) -> String {
+        self.ask("POST", "/api/v1/admin/tsdb/snapshot")["name"].as_str().unwrap().to_owned()
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Value {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET /api/v1/query?query={encoded}&time={time} HTTP/1.0\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let mut json: Value = serde_json::from_str(body).unwrap();
         assert_eq!(json["status"], "success", "{body}");
-        json["data"]["result"].take()
+        json["data"].take()
     }
 
     /// Kills it as `kill -9` does.

@@ -15,14 +15,14 @@ use tsdb::{Config, Db};
 
 use crate::prometheus::{Prometheus, is_installed};
 
-type Found = BTreeMap<String, Vec<(i64, f64)>>;
+pub(crate) type Found = BTreeMap<String, Vec<(i64, f64)>>;
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
 /// Everything our database holds from `min` to `max`.
-fn ours(directory: &Path, min: i64, max: i64) -> Found {
+pub(crate) fn ours(directory: &Path, min: i64, max: i64) -> Found {
     let db = Db::open(directory, Config::default()).unwrap();
     let report = db.replay_report();
     assert!(report.damage.is_empty(), "{report:?}");
@@ -42,7 +42,7 @@ fn ours(directory: &Path, min: i64, max: i64) -> Found {
 }
 
 /// A matrix of Prometheus' API.
-fn theirs(matrix: &Value) -> Found {
+pub(crate) fn theirs(matrix: &Value) -> Found {
     let series = |entry: &Value| {
         let pairs =
             entry["metric"].as_object().unwrap().iter().map(|(n, v)| (n.clone(), v.as_str().unwrap().to_owned()));
@@ -55,7 +55,7 @@ fn theirs(matrix: &Value) -> Found {
     matrix.as_array().unwrap().iter().map(series).collect()
 }
 
-fn assert_same(a: &Found, b: &Found) {
+pub(crate) fn assert_same(a: &Found, b: &Found) {
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     for (labels, samples) in a {
         // The API's JSON knows one NaN.
@@ -65,7 +65,7 @@ fn assert_same(a: &Found, b: &Found) {
     }
 }
 
-fn histogram(step: u64) -> IntHistogram {
+pub(crate) fn histogram(step: u64) -> IntHistogram {
     IntHistogram {
         schema: 1,
         zero_threshold: 1e-128,
