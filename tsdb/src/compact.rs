@@ -75,20 +75,23 @@ impl Compactor {
         Ok(Some(Arc::new(Block::open(&directory, &self.cache)?)))
     }
 
-    /// Writes what the head holds from `min_time` on and before `max_time` as a block of level 1.
+    /// Writes what the head holds in `range`, and its late samples in `late_range`, as a block of level 1.
     ///
-    /// The caller made sure that no sample of that range is still on its way into the head.
+    /// The caller made sure that no sample of that range is still on its way into the head, or does not mind.
     pub(crate) fn write_head(
         &self,
         head: &Head,
-        min_time: i64,
-        max_time: i64,
+        range: TimeRange,
+        late_range: Option<TimeRange>,
         now_ms: i64,
     ) -> Result<Option<Arc<Block>>, StorageError> {
         let _populating = Populating::begin(&self.instruments);
-        let mut builder = self.builder(BlockMeta::new(Ulid::new(now_ms), min_time, max_time))?;
-        let range = TimeRange { min: min_time, max: max_time - 1 };
-        head.put_into_block(range, &mut builder, &mut || self.check())?;
+        let mut builder = self.builder(BlockMeta::new(
+            Ulid::new(now_ms),
+            late_range.map_or(range.min, |late| late.min.min(range.min)),
+            late_range.map_or(range.max, |late| late.max.max(range.max)).saturating_add(1),
+        ))?;
+        head.put_into_block(range, late_range, &mut builder, &mut || self.check())?;
         self.finish(builder)
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod blocks;
 pub(crate) mod compaction;
 mod open;
+pub(crate) mod read_only;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) mod faulty;
+pub(crate) mod read_only;
 
 /// A file open for appending.
 pub(crate) trait WriteFile: Send + Sync + Debug {

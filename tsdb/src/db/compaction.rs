@@ -72,7 +72,7 @@ impl Db {
             upkeep.waited_for = None;
             let instruments = &self.instruments.blocks;
             instruments.compactions_triggered.add(1);
-            let written = self.blocks.compactor.write_head(&self.head, range.min, range.max + 1, now.0);
+            let written = self.blocks.compactor.write_head(&self.head, range, None, now.0);
             self.note_compaction(&written);
             self.blocks.replace(&[], written?.into_iter().collect())?;
             self.head.times.raise_min_valid(range.max + 1);
@@ -275,10 +275,12 @@ impl Db {
             block.link_into(&*self.fs, directory)?;
         }
         let times = &self.head.times;
-        let (min, max) = (times.min().max(times.min_valid()), times.max());
-        if with_head == WithHead::Yes && min <= max {
+        let range = TimeRange { min: times.min().max(times.min_valid()), max: times.max() };
+        let late = Some(times.late()).filter(|(min, max)| min <= max);
+        if with_head == WithHead::Yes && (range.min <= range.max || late.is_some()) {
             let compactor = self.blocks.compactor.in_directory(directory);
-            compactor.write_head(&self.head, min, max.saturating_add(1), now.0)?;
+            let late_range = late.map(|(min, max)| TimeRange { min, max });
+            compactor.write_head(&self.head, range, late_range, now.0)?;
         }
         Ok(self.fs.sync_directory(directory).map_err(io)?)
     }

@@ -36,6 +36,16 @@ impl Db {
 
     /// As [`Db::open`], on another file system.
     pub(crate) fn open_on(fs: Arc<dyn FileSystem>, directory: &Path, config: Config) -> Result<Self, Error> {
+        Self::open_with_chunks_in(fs, directory, &directory.join("chunks_head"), config)
+    }
+
+    /// As [`Db::open_on`], with the head's mapped chunks in a directory of their own.
+    pub(super) fn open_with_chunks_in(
+        fs: Arc<dyn FileSystem>,
+        directory: &Path,
+        chunks_directory: &Path,
+        config: Config,
+    ) -> Result<Self, Error> {
         config.validate()?;
         fs.create_directory(directory).map_err(|error| io_error(directory, error))?;
         let (fs_of_blocks, is_closed) = (Arc::clone(&fs), Arc::<AtomicBool>::default());
@@ -48,8 +58,7 @@ impl Db {
         let wal_directory = directory.join("wal");
         fs.create_directory(&wal_directory).map_err(|error| io_error(&wal_directory, error))?;
         checkpoint::clean(&*fs, &wal_directory)?;
-        let (mapped, found) =
-            MappedChunks::open(Arc::clone(&fs), &directory.join("chunks_head"), config.mapped_file_bytes)?;
+        let (mapped, found) = MappedChunks::open(Arc::clone(&fs), chunks_directory, config.mapped_file_bytes)?;
         let chunks = ChunkLimits { range_ms: config.block_range_ms, samples: config.samples_per_chunk };
         let limits = HeadLimits {
             chunks,

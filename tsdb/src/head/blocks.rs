@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::Head;
 use super::isolation::Snapshot;
+use super::late::LateList;
 use super::mapped_chunks::MappedChunk;
 use super::reader::TimeRange;
 use super::series::Series;
@@ -71,6 +72,7 @@ struct Listed {
     max_time: i64,
     encoding: Encoding,
     seen: usize,
+    is_late: bool,
     source: Source,
 }
 
@@ -87,7 +89,7 @@ fn list(series: &Series, range: TimeRange, snapshot: &Snapshot) -> Vec<Listed> {
         let seen = usize::from(count).saturating_sub(hidden);
         hidden = hidden.saturating_sub(usize::from(count));
         if seen > 0 && min_time <= range.max && range.min <= max_time {
-            listed.push(Listed { min_time, max_time, encoding, seen, source: source() });
+            listed.push(Listed { min_time, max_time, encoding, seen, is_late: false, source: source() });
         }
     };
     // From the last chunk back, because the last samples are the ones hidden.
@@ -106,12 +108,33 @@ fn list(series: &Series, range: TimeRange, snapshot: &Snapshot) -> Vec<Listed> {
     listed
 }
 
+fn list_late(late: LateList, listed: &mut Vec<Listed>) {
+    listed.extend(late.mapped.into_iter().map(|chunk| Listed {
+        min_time: chunk.min_time(),
+        max_time: chunk.max_time,
+        encoding: chunk.encoding,
+        seen: usize::MAX,
+        is_late: true,
+        source: Source::Mapped(chunk),
+    }));
+    listed.extend(late.unmapped.into_iter().map(|chunk| Listed {
+        min_time: chunk.min_time,
+        max_time: chunk.max_time,
+        encoding: chunk.encoding,
+        seen: usize::MAX,
+        is_late: true,
+        source: Source::Bytes(chunk.bytes),
+    }));
+}
+
 impl Head {
-    /// Puts what all series hold in `range` into a block, without what is deleted. Symbols of the head must not be freed
-    /// meanwhile: the caller holds the lock of the upkeep, under which alone series are removed.
+    /// Puts what all series hold in `range` into a block, and late samples in `late_range`, without what is deleted.
+    /// Symbols of the head must not be freed meanwhile: the caller holds the lock of the upkeep, under which alone series
+    /// are removed.
     pub(crate) fn put_into_block(
         &self,
         range: TimeRange,
+        late_range: Option<TimeRange>,
         builder: &mut BlockBuilder,
         check: &mut dyn FnMut() -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
@@ -120,15 +143,17 @@ impl Head {
         let mut chunks = SeriesChunks::default();
         let mut pairs = Vec::new();
         for slot in 0..self.slab.end() {
-            let Some((symbols, listed)) = self.list_at(slot, range, &snapshot) else {
+            let Some((symbols, listed)) = self.list_at(slot, range, late_range, &snapshot) else {
                 continue;
             };
             check()?;
             chunks.clear();
             let deleted = self.tombstones.read().of(slot).to_vec();
             for chunk in &listed {
+                let range = late_range.filter(|_| chunk.is_late).unwrap_or(range);
                 self.put_chunk(chunk, &Cut { range, deleted: &deleted }, &mut chunks)?;
             }
+            recode::resolve_overlaps(&mut chunks).map_err(|error| corrupt("head".as_ref(), 0, error))?;
             pairs.clear();
             pairs.extend(symbols.iter().map(|symbol| self.number_of(*symbol, &mut numbers, builder)));
             builder.add(&pairs, &chunks)?;
@@ -151,12 +176,21 @@ impl Head {
         self.find(labels, labels.hash64()).map(|id| id.slot)
     }
 
-    fn list_at(&self, slot: Slot, range: TimeRange, snapshot: &Snapshot) -> Option<(Box<[Symbol]>, Vec<Listed>)> {
+    fn list_at(
+        &self,
+        slot: Slot,
+        range: TimeRange,
+        late_range: Option<TimeRange>,
+        snapshot: &Snapshot,
+    ) -> Option<(Box<[Symbol]>, Vec<Listed>)> {
         let series = self.slab.cell(slot)?.lock();
         if series.wal_ref == 0 || series.is_dead {
             return None;
         }
-        let listed = list(&series, range, snapshot);
+        let mut listed = list(&series, range, snapshot);
+        if let (Some(range), Some(late)) = (late_range, &series.late) {
+            list_late(late.list(range, snapshot), &mut listed);
+        }
         (!listed.is_empty()).then(|| (series.symbols.clone(), listed))
     }
 

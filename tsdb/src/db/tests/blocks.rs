@@ -4,7 +4,7 @@ use super::*;
 use crate::block::DAMAGED_SUFFIX;
 use crate::compact::retention::RetentionRule;
 use crate::compact::writer::NewChunk;
-use crate::{BlockWriter, Retention, WithHead};
+use crate::{BlockWriter, ReadOnlyDb, Retention, WithHead};
 
 const RANGE_MS: i64 = 100_000;
 const STEP_MS: i64 = 5_000;
@@ -216,8 +216,10 @@ fn deletions_reach_blocks_and_cleaning_takes_the_samples_off_the_disk() {
 #[test]
 fn a_snapshot_is_a_database_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
-    let db = Db::open(directory.path(), config()).unwrap();
+    let db = Db::open(directory.path(), Config { out_of_order_window_ms: 10 * RANGE_MS, ..config() }).unwrap();
     fill(&db, 0..7 * STEPS);
+    append(&db, &series(0), 1, 0.5).unwrap();
+    append(&db, &labels! { "__name__" => "zz_only_late" }, 2, 0.5).unwrap();
     let target = directory.path().join("snapshots/whole");
     db.snapshot(&target, WithHead::Yes, Timestamp(7 * RANGE_MS)).unwrap();
     let blocks_only = directory.path().join("snapshots/blocks");
@@ -226,9 +228,66 @@ fn a_snapshot_is_a_database_of_its_own() {
     fill(&db, 7 * STEPS..12 * STEPS);
     drop(db);
     let whole = Db::open(&target, config()).unwrap();
-    assert_eq!(read_both(&whole, i64::MIN, i64::MAX), expected(0..7 * STEPS));
+    let mut wanted = expected(0..7 * STEPS);
+    wanted[0].1.insert(1, (1, 0.5));
+    assert_eq!(read_both(&whole, i64::MIN, i64::MAX), wanted);
+    let only_late = [Matcher::equal("__name__", "zz_only_late")];
+    assert_eq!(read(&whole, i64::MIN, i64::MAX, &only_late)[0].1, [(2, 0.5)]);
     let part = Db::open(&blocks_only, config()).unwrap();
     assert_eq!(read_both(&part, i64::MIN, i64::MAX), expected(0..in_blocks));
+}
+
+/// Name, length and time of change of everything in a directory.
+fn listing(directory: &Path) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = std::fs::metadata(&path).unwrap();
+        all.push((path.clone(), metadata.len(), metadata.modified().unwrap()));
+        if metadata.is_dir() {
+            all.extend(listing(&path));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_read_only_database_shows_everything_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let db = Db::open(directory.path(), Config { samples_per_chunk: 8, ..config() }).unwrap();
+    fill(&db, 0..7 * STEPS);
+    // Damage, and what an interrupted creation left, stay as they are.
+    let block = db.block_metas()[0].ulid.to_string();
+    let mut index = std::fs::read(directory.path().join(&block).join("index")).unwrap();
+    index[20] ^= 1;
+    std::fs::write(directory.path().join(&block).join("index"), index).unwrap();
+    std::fs::create_dir(directory.path().join("00000000000000000000000000.tmp-for-creation")).unwrap();
+    let log = directory.path().join("wal").join(format!("{:08}", db.wal.current_segment()));
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes.extend_from_slice(&[1, 0, 9, 1, 2, 3, 4, 5]);
+    std::fs::write(&log, bytes).unwrap();
+    let before = listing(directory.path());
+    let found = {
+        let read_only = ReadOnlyDb::open(directory.path(), scratch.path()).unwrap();
+        assert_eq!(read_only.replay_report().damage.len(), 2, "{:?}", read_only.replay_report());
+        assert_eq!(read_only.block_metas().len(), db.block_metas().len() - 1);
+        let view = &read_only.blocks()[0];
+        assert_eq!(view.label_values("parity").unwrap(), [("even".to_owned(), 3), ("odd".to_owned(), 2)]);
+        let mut samples = 0;
+        view.each_series(&metric(), |_, chunks| {
+            samples += chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(samples, view.meta().stats.num_samples);
+        read(&read_only.db, 3 * RANGE_MS, i64::MAX, &metric())
+    };
+    assert_eq!(found, expected(3 * STEPS..7 * STEPS));
+    assert_eq!(listing(directory.path()), before);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    assert!(ReadOnlyDb::open(&directory.path().join("absent"), scratch.path()).is_err());
 }
 
 #[test]
