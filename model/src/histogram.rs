@@ -4,7 +4,11 @@
 //! before it ([`Histogram<i64>`], as exposed and stored); float ones keep absolute counts ([`Histogram<f64>`], as
 //! PromQL computes with). Layout and meaning: Prometheus' `model/histogram` and the native-histogram specification.
 
+mod resolution;
+
 use std::fmt::Debug;
+
+pub use resolution::{Resolution, custom_float, custom_int};
 
 /// Bounds are `2^(n * 2^-schema)`; lower schemas have wider buckets.
 pub const EXPONENTIAL_SCHEMA_MIN: i32 = -4;
