@@ -1,14 +1,17 @@
 //! Parsing of metrics pages: what a page consists of, which format it is in, what can be wrong with it.
 //!
-//! Formats: text 0.0.4 and 1.0.0 (Prometheus' exposition formats page) and OpenMetrics 0.0.1 and 1.0.0.
+//! Formats: text 0.0.4 and 1.0.0 (Prometheus' exposition formats page), OpenMetrics 0.0.1 and 1.0.0, and protobuf.
 
 pub mod openmetrics;
+pub mod protobuf;
 pub mod series;
 pub mod text;
 
 mod number;
 
 use model::metadata::MetricType;
+
+use protobuf::{Exemplars, HistogramValue};
 
 /// One thing a page says, borrowed from the page.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +39,23 @@ pub enum Entry<'a> {
     },
     /// A sample.
     Sample(SampleLine<'a>),
+    /// A native histogram (protobuf).
+    Histogram(HistogramLine<'a>),
+}
+
+/// A sample that is a native histogram.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HistogramLine<'a> {
+    /// Name and labels as a text page would write them.
+    pub series: &'a str,
+    /// The value.
+    pub value: &'a HistogramValue,
+    /// Milliseconds since the epoch, if it has a timestamp.
+    pub timestamp: Option<i64>,
+    /// When its counting began, in milliseconds since the epoch; 0 if that is not said.
+    pub start: i64,
+    /// Its exemplars.
+    pub exemplars: Exemplars<'a>,
 }
 
 /// A line with a sample.
@@ -49,7 +69,9 @@ pub struct SampleLine<'a> {
     pub value: f64,
     /// Milliseconds since the epoch, if the line has a timestamp.
     pub timestamp: Option<i64>,
-    /// The exemplar, if the line has one (OpenMetrics).
+    /// When its counting began, in milliseconds since the epoch; 0 if that is not said with the sample (protobuf).
+    pub start: i64,
+    /// The exemplar, if the line has one (OpenMetrics, protobuf).
     pub exemplar: Option<ExemplarText<'a>>,
     /// Where the line begins, in bytes from the start of the page.
     pub offset: usize,
@@ -100,6 +122,8 @@ pub enum Format {
     Text,
     /// `application/openmetrics-text`.
     OpenMetrics,
+    /// `application/vnd.google.protobuf` with delimited `io.prometheus.client.MetricFamily` messages; see [`protobuf`].
+    Protobuf,
 }
 
 /// Why a page's content type does not tell its format.
@@ -130,6 +154,8 @@ impl Format {
             Ok(Format::OpenMetrics)
         } else if media_type.eq_ignore_ascii_case("text/plain") {
             Ok(Format::Text)
+        } else if media_type.eq_ignore_ascii_case("application/vnd.google.protobuf") {
+            Ok(Format::Protobuf)
         } else {
             fallback.ok_or_else(|| FormatError::Unsupported(content_type.to_owned()))
         }
@@ -149,7 +175,7 @@ pub fn validate(page: &[u8]) -> Result<&str, ParseError> {
     })
 }
 
-/// A parser of either format.
+/// A parser of either text format.
 #[derive(Debug, Clone)]
 pub enum Parser<'a> {
     /// Of text pages.
@@ -159,12 +185,14 @@ pub enum Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    /// Starts at the top of `page`.
-    pub fn new(format: Format, page: &'a str) -> Self {
-        match format {
-            Format::Text => Parser::Text(text::TextParser::new(page)),
-            Format::OpenMetrics => Parser::OpenMetrics(openmetrics::OpenMetricsParser::new(page)),
-        }
+    /// Starts at the top of a page of text.
+    pub fn text(page: &'a str) -> Self {
+        Parser::Text(text::TextParser::new(page))
+    }
+
+    /// Starts at the top of a page of OpenMetrics.
+    pub fn open_metrics(page: &'a str) -> Self {
+        Parser::OpenMetrics(openmetrics::OpenMetricsParser::new(page))
     }
 
     /// The next entry, or `None` at the end of the page.
@@ -210,7 +238,10 @@ mod tests {
             if format == Format::OpenMetrics && !text.contains("# EOF") {
                 text.push_str("# EOF\n");
             }
-            let mut parser = Parser::new(format, &text);
+            let mut parser = match format {
+                Format::OpenMetrics => Parser::open_metrics(&text),
+                _ => Parser::text(&text),
+            };
             let mut samples = 0;
             while let Some(entry) = parser.advance("").unwrap_or_else(|e| panic!("{file}: {e}")) {
                 if let Entry::Sample(line) = entry {

@@ -93,7 +93,7 @@ fn quoted_name(name: &str) -> std::borrow::Cow<'_, str> {
     quoted.into()
 }
 
-fn push_quoted(out: &mut String, text: &str) {
+pub(crate) fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
     push_escaped(out, text, true);
     out.push('"');
@@ -124,7 +124,8 @@ pub fn openmetrics_as_text(page: &str) -> Result<String, ParseError> {
     while let Some(entry) = parser.advance("")? {
         match entry {
             Entry::Help { name, text } => help = Some((name, text)),
-            Entry::Unit { .. } => {}
+            // Native histograms stand in no text page.
+            Entry::Unit { .. } | Entry::Histogram(_) => {}
             Entry::Type { name, metric_type } => {
                 family = (name, metric_type);
                 let suffix = match metric_type {
@@ -158,7 +159,7 @@ pub fn openmetrics_as_text(page: &str) -> Result<String, ParseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{Format, Parser};
+    use crate::parse::Parser;
 
     #[test]
     fn prints_families_as_text() {
@@ -174,7 +175,7 @@ mod tests {
              m_total{a=\"x\\\"y\\\\z\\n\"} 1e+06\nm_total NaN\n\
              # TYPE \"my.metric\" gauge\n{\"my.metric\",\"l.n\"=\"v\"} 0.5\n"
         );
-        let mut parser = Parser::new(Format::Text, &page);
+        let mut parser = Parser::text(&page);
         let mut count = 0;
         while parser.advance("").unwrap().is_some() {
             count += 1;

@@ -61,7 +61,7 @@ impl<'a> OpenMetricsParser<'a> {
             at = end;
         }
         self.line_end(at)?;
-        Ok(SampleLine { series, predicted: is_predicted, value, timestamp, exemplar, offset })
+        Ok(SampleLine { series, predicted: is_predicted, value, timestamp, start: 0, exemplar, offset })
     }
 
     /// `{labels} value [timestamp]`.

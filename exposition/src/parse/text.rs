@@ -55,7 +55,7 @@ impl<'a> TextParser<'a> {
         let value_end = self.word_end(value_at);
         let value = float(self.slice(value_at, value_end)).ok_or_else(|| self.expected(value_at, "a value"))?;
         let timestamp = self.timestamp(value_end)?;
-        Ok(SampleLine { series, predicted: is_predicted, value, timestamp, exemplar: None, offset })
+        Ok(SampleLine { series, predicted: is_predicted, value, timestamp, start: 0, exemplar: None, offset })
     }
 
     /// The optional timestamp in milliseconds, and the end of the line.
