@@ -2,17 +2,23 @@
 //! documentation): authentication, TLS, redirects, proxies, headers.
 
 mod config;
+mod oauth2;
+mod section;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::{HOST, HeaderName, HeaderValue};
+use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Url};
 use tokio::sync::Mutex;
 
-pub use config::{Authorization, BasicAuth, HeaderValues, HttpClientConfig, TlsConfig};
+pub use config::{Authorization, BasicAuth, HeaderValues, HttpClientConfig, TLS_VERSIONS, TlsConfig};
+pub use oauth2::OAuth2;
+
+use config::Proxy;
+use oauth2::TokenSource;
 
 use crate::auth::{Secret, SecretError, SecretSource};
 
@@ -49,6 +55,14 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The authorization server gave no token.
+    #[error("oauth2: cannot fetch token from {url:?}: {reason}")]
+    Token {
+        /// The server.
+        url: String,
+        /// How it failed.
+        reason: String,
+    },
     /// The HTTP library refused.
     #[error("HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -62,6 +76,7 @@ pub struct HttpClient {
     client: Client,
     /// Clients by target authority, used only with `tls_config.server_name`; see [`HttpClient::request`].
     named: Mutex<HashMap<String, Client>>,
+    tokens: Option<TokenSource>,
 }
 
 impl HttpClient {
@@ -72,7 +87,11 @@ impl HttpClient {
     pub async fn new(config: HttpClientConfig, user_agent: &str) -> Result<Self, ClientError> {
         config.validate()?;
         let client = builder(&config, user_agent).await?.build()?;
-        Ok(Self { config, user_agent: user_agent.to_owned(), client, named: Mutex::new(HashMap::new()) })
+        let tokens = match &config.oauth2 {
+            Some(oauth2) => Some(TokenSource::new(oauth2.clone(), user_agent).await?),
+            None => None,
+        };
+        Ok(Self { config, user_agent: user_agent.to_owned(), client, named: Mutex::default(), tokens })
     }
 
     /// The configuration it was built from.
@@ -141,6 +160,13 @@ impl HttpClient {
             value.set_sensitive(true);
             request = request.header(reqwest::header::AUTHORIZATION, value);
         }
+        if let Some(tokens) = &self.tokens {
+            let token = tokens.token().await?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
+                .map_err(|_| ClientError::Config("oauth2: the token is no valid header value".into()))?;
+            value.set_sensitive(true);
+            request = request.header(reqwest::header::AUTHORIZATION, value);
+        }
         for (name, values) in &self.config.http_headers {
             request = with_header(request, name, values).await?;
         }
@@ -185,27 +211,38 @@ async fn builder(config: &HttpClientConfig, user_agent: &str) -> Result<ClientBu
     if !config.enable_http2 {
         builder = builder.http1_only();
     }
-    builder = with_proxy(builder, config)?;
+    builder = with_proxy(builder, config.proxy())?;
     with_tls(builder, &config.tls_config).await
 }
 
-fn with_proxy(builder: ClientBuilder, config: &HttpClientConfig) -> Result<ClientBuilder, ClientError> {
-    if config.proxy_from_environment {
+fn with_proxy(builder: ClientBuilder, settings: Proxy<'_>) -> Result<ClientBuilder, ClientError> {
+    if settings.is_from_environment {
         return Ok(builder);
     }
-    if config.proxy_url.is_empty() {
+    if settings.url.is_empty() {
         return Ok(builder.no_proxy());
     }
-    let mut proxy = reqwest::Proxy::all(&config.proxy_url)?;
-    if !config.no_proxy.is_empty() {
-        proxy = proxy.no_proxy(reqwest::NoProxy::from_string(&config.no_proxy));
+    let mut proxy = reqwest::Proxy::all(settings.url)?;
+    if !settings.exceptions.is_empty() {
+        proxy = proxy.no_proxy(reqwest::NoProxy::from_string(settings.exceptions));
     }
-    Ok(builder.proxy(proxy))
+    let invalid = || ClientError::Config("proxy_connect_header: not a header, or an invalid value".into());
+    let mut headers = HeaderMap::new();
+    for (name, values) in settings.connect_header {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+        for value in values {
+            let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| invalid())?;
+            value.set_sensitive(true);
+            headers.append(name.clone(), value);
+        }
+    }
+    Ok(builder.proxy(if headers.is_empty() { proxy } else { proxy.headers(headers) }))
 }
 
 async fn with_tls(mut builder: ClientBuilder, tls: &TlsConfig) -> Result<ClientBuilder, ClientError> {
     if let Some(min) = &tls.min_version {
-        builder = builder.tls_version_min(tls_version(min)?);
+        // What is older than TLS 1.2 is not spoken, so asking for it at least asks for nothing more.
+        builder = builder.tls_version_min(tls_version(min).unwrap_or(reqwest::tls::Version::TLS_1_2));
     }
     if let Some(max) = &tls.max_version {
         builder = builder.tls_version_max(tls_version(max)?);

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::ClientError;
+use super::oauth2::OAuth2;
 use crate::auth::{Secret, SecretSource};
 
 /// How requests are authenticated, encrypted and routed.
@@ -15,6 +16,8 @@ pub struct HttpClientConfig {
     pub basic_auth: Option<BasicAuth>,
     /// `Authorization` header.
     pub authorization: Option<Authorization>,
+    /// Tokens of an authorization server.
+    pub oauth2: Option<OAuth2>,
     /// TLS.
     pub tls_config: TlsConfig,
     /// Whether redirects are followed.
@@ -27,6 +30,8 @@ pub struct HttpClientConfig {
     pub no_proxy: String,
     /// Whether `HTTP_PROXY` and its kin are obeyed.
     pub proxy_from_environment: bool,
+    /// Headers sent to the proxy when it is asked for a tunnel.
+    pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     /// Headers added to each request.
     pub http_headers: BTreeMap<String, HeaderValues>,
 }
@@ -36,12 +41,14 @@ impl Default for HttpClientConfig {
         Self {
             basic_auth: None,
             authorization: None,
+            oauth2: None,
             tls_config: TlsConfig::default(),
             follow_redirects: true,
             enable_http2: true,
             proxy_url: String::new(),
             no_proxy: String::new(),
             proxy_from_environment: false,
+            proxy_connect_header: BTreeMap::new(),
             http_headers: BTreeMap::new(),
         }
     }
@@ -123,13 +130,16 @@ pub struct TlsConfig {
     pub server_name: String,
     /// Whether any certificate is accepted.
     pub insecure_skip_verify: bool,
-    /// `TLS12` or `TLS13`.
+    /// One of [`TLS_VERSIONS`]; those before `TLS12` mean `TLS12`, the lowest that is spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_version: Option<String>,
     /// `TLS12` or `TLS13`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_version: Option<String>,
 }
+
+/// Names of TLS versions, oldest first.
+pub const TLS_VERSIONS: [&str; 4] = ["TLS10", "TLS11", "TLS12", "TLS13"];
 
 /// Values of one header.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -167,8 +177,12 @@ impl HttpClientConfig {
     /// [`ClientError::Config`] names the keys.
     pub fn validate(&self) -> Result<(), ClientError> {
         let fault = |text: &str| Err(ClientError::Config(text.into()));
-        if self.basic_auth.is_some() && self.authorization.is_some() {
+        let credentials = [self.basic_auth.is_some(), self.authorization.is_some(), self.oauth2.is_some()];
+        if credentials.into_iter().filter(|given| *given).count() > 1 {
             return fault("at most one of basic_auth, oauth2 & authorization must be configured");
+        }
+        if let Some(oauth2) = &self.oauth2 {
+            oauth2.validate()?;
         }
         if let Some(basic) = &self.basic_auth {
             if !basic.username.is_empty() && !basic.username_file.is_empty() {
@@ -186,16 +200,21 @@ impl HttpClientConfig {
                 return fault("authorization type cannot be set to \"basic\", use \"basic_auth\" instead");
             }
         }
-        if self.proxy_from_environment && !(self.proxy_url.is_empty() && self.no_proxy.is_empty()) {
-            return fault("if proxy_from_environment is configured, proxy_url and no_proxy must not be configured");
-        }
-        if self.proxy_url.is_empty() && !self.no_proxy.is_empty() {
-            return fault("if no_proxy is configured, proxy_url must also be configured");
-        }
+        self.proxy().validate()?;
         if let Some(name) = self.http_headers.keys().find(|n| RESERVED_HEADERS.contains(&n.to_lowercase().as_str())) {
             return fault(&format!("setting header {name:?} is not allowed"));
         }
         self.tls_config.validate()
+    }
+
+    /// Its proxy settings.
+    pub(super) fn proxy(&self) -> Proxy<'_> {
+        Proxy {
+            url: &self.proxy_url,
+            exceptions: &self.no_proxy,
+            is_from_environment: self.proxy_from_environment,
+            connect_header: &self.proxy_connect_header,
+        }
     }
 
     /// The scheme and credentials of the `Authorization` header, if configured.
@@ -214,6 +233,9 @@ impl HttpClientConfig {
         if let Some(authorization) = &mut self.authorization {
             join(directory, &mut authorization.credentials_file);
         }
+        if let Some(oauth2) = &mut self.oauth2 {
+            oauth2.resolve_paths(directory);
+        }
         self.tls_config.resolve_paths(directory);
         for values in self.http_headers.values_mut() {
             values.files.iter_mut().for_each(|file| join(directory, file));
@@ -221,8 +243,44 @@ impl HttpClientConfig {
     }
 }
 
+/// Where requests pass on their way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Proxy<'a> {
+    pub(super) url: &'a str,
+    /// Hosts that are reached without it.
+    pub(super) exceptions: &'a str,
+    pub(super) is_from_environment: bool,
+    /// Sent with `CONNECT`.
+    pub(super) connect_header: &'a BTreeMap<String, Vec<Secret>>,
+}
+
+impl Proxy<'_> {
+    pub(super) fn validate(self) -> Result<(), ClientError> {
+        let fault = |text: &str| Err(ClientError::Config(text.into()));
+        if self.is_from_environment && !self.url.is_empty() {
+            return fault("if proxy_from_environment is configured, proxy_url must not be configured");
+        }
+        if self.is_from_environment && !self.exceptions.is_empty() {
+            return fault("if proxy_from_environment is configured, no_proxy must not be configured");
+        }
+        if self.url.is_empty() && !self.exceptions.is_empty() {
+            return fault("if no_proxy is configured, proxy_url must also be configured");
+        }
+        if !self.connect_header.is_empty() && !self.is_from_environment && self.url.is_empty() {
+            return fault(
+                "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+            );
+        }
+        Ok(())
+    }
+}
+
 impl TlsConfig {
-    fn validate(&self) -> Result<(), ClientError> {
+    /// Checks what excludes what, with upstream's texts.
+    ///
+    /// # Errors
+    /// [`ClientError::Config`] names the keys.
+    pub fn validate(&self) -> Result<(), ClientError> {
         let both = |a: &str, b: &str| !a.is_empty() && !b.is_empty();
         let certificate = !self.cert.is_empty() || !self.cert_file.is_empty();
         let key = !self.key.is_empty() || !self.key_file.is_empty();
@@ -237,104 +295,39 @@ impl TlsConfig {
         } else if key && !certificate {
             "exactly one of cert or cert_file must be configured when a client key is configured"
         } else {
-            return Ok(());
+            return self.validate_versions();
         };
         Err(ClientError::Config(fault.into()))
     }
 
-    fn resolve_paths(&mut self, directory: &Path) {
+    fn validate_versions(&self) -> Result<(), ClientError> {
+        for version in self.min_version.iter().chain(&self.max_version) {
+            if !TLS_VERSIONS.contains(&version.as_str()) {
+                return Err(ClientError::Config(format!("unknown TLS version: {version}")));
+            }
+        }
+        let rank = |version: &Option<String>| TLS_VERSIONS.iter().position(|v| version.as_deref() == Some(*v));
+        match (rank(&self.min_version), rank(&self.max_version)) {
+            (Some(min), Some(max)) if min > max => Err(ClientError::Config(
+                "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified"
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes relative files relative to `directory`.
+    pub fn resolve_paths(&mut self, directory: &Path) {
         join(directory, &mut self.ca_file);
         join(directory, &mut self.cert_file);
         join(directory, &mut self.key_file);
     }
 }
 
-fn join(directory: &Path, file: &mut String) {
+pub(super) fn join(directory: &Path, file: &mut String) {
     if !file.is_empty() {
         *file = directory.join(&*file).to_string_lossy().into_owned();
     }
-}
-
-/// Declares a configuration section that carries the keys of `http_config` among its own, and the methods
-/// `http_client()` (gathers them) and `http_client_mut(apply)` (changes them in place).
-///
-/// A flattened struct would lose the line numbers of errors and the refusal of unknown keys.
-#[macro_export]
-macro_rules! with_http_client {
-    ($(#[$meta:meta])* pub struct $name:ident { $($body:tt)* }) => {
-        $(#[$meta])*
-        pub struct $name {
-            $($body)*
-            /// User and password.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub basic_auth: Option<$crate::client::BasicAuth>,
-            /// `Authorization` header.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub authorization: Option<$crate::client::Authorization>,
-            /// Deprecated form of `authorization.credentials`.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub bearer_token: Option<$crate::auth::Secret>,
-            /// Deprecated form of `authorization.credentials_file`.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub bearer_token_file: Option<String>,
-            /// TLS.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub tls_config: Option<$crate::client::TlsConfig>,
-            /// Whether redirects are followed; true if absent.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub follow_redirects: Option<bool>,
-            /// Whether HTTP/2 is offered; true if absent.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub enable_http2: Option<bool>,
-            /// Proxy for all requests.
-            #[serde(skip_serializing_if = "String::is_empty")]
-            pub proxy_url: String,
-            /// Hosts that bypass it.
-            #[serde(skip_serializing_if = "String::is_empty")]
-            pub no_proxy: String,
-            /// Whether the environment names the proxy.
-            #[serde(skip_serializing_if = "std::ops::Not::not")]
-            pub proxy_from_environment: bool,
-            /// Headers added to each request.
-            #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-            pub http_headers: std::collections::BTreeMap<String, $crate::client::HeaderValues>,
-        }
-
-        impl $name {
-            /// The client configuration that the section's keys describe.
-            pub fn http_client(&self) -> $crate::client::HttpClientConfig {
-                let bearer = $crate::client::Authorization {
-                    credentials: self.bearer_token.clone().unwrap_or_default(),
-                    credentials_file: self.bearer_token_file.clone().unwrap_or_default(),
-                    ..Default::default()
-                };
-                let has_bearer = self.bearer_token.is_some() || self.bearer_token_file.is_some();
-                $crate::client::HttpClientConfig {
-                    basic_auth: self.basic_auth.clone(),
-                    authorization: self.authorization.clone().or(has_bearer.then_some(bearer)),
-                    tls_config: self.tls_config.clone().unwrap_or_default(),
-                    follow_redirects: self.follow_redirects.unwrap_or(true),
-                    enable_http2: self.enable_http2.unwrap_or(true),
-                    proxy_url: self.proxy_url.clone(),
-                    no_proxy: self.no_proxy.clone(),
-                    proxy_from_environment: self.proxy_from_environment,
-                    http_headers: self.http_headers.clone(),
-                }
-            }
-
-            /// Makes relative files among those keys relative to `directory`.
-            pub fn resolve_http_paths(&mut self, directory: &std::path::Path) {
-                let mut config = self.http_client();
-                config.resolve_paths(directory);
-                self.basic_auth = config.basic_auth;
-                self.authorization = config.authorization;
-                self.bearer_token = None;
-                self.bearer_token_file = None;
-                self.tls_config = self.tls_config.is_some().then_some(config.tls_config);
-                self.http_headers = config.http_headers;
-            }
-        }
-    };
 }
 
 #[cfg(test)]
