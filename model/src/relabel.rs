@@ -68,7 +68,8 @@ pub struct RelabelConfig {
     pub source_labels: Vec<String>,
     /// Joins them.
     pub separator: String,
-    /// Anchored expression.
+    /// Anchored expression; given without a value it is the empty one.
+    #[serde(deserialize_with = "null_is_empty")]
     pub regex: String,
     /// For `hashmod`.
     #[serde(skip_serializing_if = "is_zero")]
@@ -85,6 +86,10 @@ pub struct RelabelConfig {
 
 fn is_zero(modulus: &u64) -> bool {
     *modulus == 0
+}
+
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn action_of_any_case<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {

@@ -11,11 +11,10 @@ use jiff::Timestamp as Time;
 use model::duration::Duration;
 use model::labels::{Labels, LabelsBuilder, NameScheme};
 use model::relabel::{self, RelabelConfig, RelabelRule, Verdict};
-use net::client::{ClientError, HttpClient};
-use net::with_http_client;
-use parking_lot::Mutex;
+use net::client::{ClientError, HttpClient, HttpClientConfig};
+use parking_lot::{Mutex, RwLock};
 use reqwest::{Method, Url};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -51,58 +50,30 @@ pub trait Notifier: Send + Sync {
     fn notify(&self, notices: Vec<Notice>);
 }
 
-/// The `alerting` section.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// Where alerts go: the `alerting` section, its discovery aside.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct AlertingConfig {
     /// Applied to each alert before it is sent.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alert_relabel_configs: Vec<RelabelConfig>,
     /// Where to send.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alertmanagers: Vec<AlertmanagerConfig>,
 }
 
-with_http_client! {
-    /// One entry of `alertmanagers`.
-    #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct AlertmanagerConfig {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub timeout: Option<Duration>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub api_version: Option<ApiVersion>,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub path_prefix: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub scheme: Option<String>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        pub static_configs: Vec<Addresses>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        pub alert_relabel_configs: Vec<RelabelConfig>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        pub relabel_configs: Vec<RelabelConfig>,
-    }
-}
-
-/// The API to speak: there is one left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ApiVersion {
-    /// `/api/v2/alerts`
-    V2,
-}
-
-/// Addresses of Alertmanagers.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Addresses {
-    /// `host:port`.
-    pub targets: Vec<String>,
-    /// Labels for `relabel_configs`.
-    #[serde(skip_serializing_if = "Labels::is_empty")]
-    pub labels: Labels,
+/// A set of Alertmanagers that are reached in one way. Which there are is told by [`HttpNotifier::set_discovered`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertmanagerConfig {
+    /// How they are reached.
+    pub http: HttpClientConfig,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Stands before the API's path.
+    pub path_prefix: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Applied to each alert before it is sent to these.
+    pub alert_relabel_configs: Vec<RelabelConfig>,
+    /// Applied to what was discovered.
+    pub relabel_configs: Vec<RelabelConfig>,
 }
 
 /// Why the section cannot be used.
@@ -126,13 +97,6 @@ pub enum NotifierError {
 }
 
 impl AlertingConfig {
-    /// Makes relative files relative to the directory of the configuration file.
-    pub fn resolve_paths(&mut self, directory: &std::path::Path) {
-        for alertmanager in &mut self.alertmanagers {
-            alertmanager.resolve_http_paths(directory);
-        }
-    }
-
     /// Checks the section without connecting anywhere.
     ///
     /// # Errors
@@ -141,8 +105,8 @@ impl AlertingConfig {
         compile(&self.alert_relabel_configs)?;
         for alertmanager in &self.alertmanagers {
             compile(&alertmanager.alert_relabel_configs)?;
-            alertmanager.http_client().validate()?;
-            urls(alertmanager)?;
+            compile(&alertmanager.relabel_configs)?;
+            alertmanager.http.validate()?;
         }
         Ok(())
     }
@@ -152,44 +116,49 @@ fn compile(rules: &[RelabelConfig]) -> Result<Vec<RelabelRule>, relabel::Relabel
     rules.iter().cloned().map(|rule| RelabelRule::new(rule, NameScheme::Utf8)).collect()
 }
 
-/// Where the Alertmanagers of a section listen, after relabelling.
-fn urls(config: &AlertmanagerConfig) -> Result<Vec<Url>, NotifierError> {
-    let rules = compile(&config.relabel_configs)?;
-    let prefix = config.path_prefix.trim_matches('/');
-    let path = if prefix.is_empty() { "/api/v2/alerts".to_owned() } else { format!("/{prefix}/api/v2/alerts") };
-    let mut urls = Vec::new();
-    for group in &config.static_configs {
-        for address in &group.targets {
-            let mut labels: LabelsBuilder = group.labels.to_builder();
-            labels.set("__address__", address);
-            labels.set("__scheme__", config.scheme.as_deref().unwrap_or("http"));
-            labels.set("__alerts_path__", &path);
-            if relabel::apply(&rules, &mut labels) == Verdict::Drop {
-                continue;
-            }
-            let part = |name| labels.get(name).unwrap_or("");
-            let text = format!("{}://{}{}", part("__scheme__"), part("__address__"), part("__alerts_path__"));
-            let bad = |reason: String| NotifierError::Address { address: address.clone(), reason };
-            let url = Url::parse(&text).map_err(|e| bad(e.to_string()))?;
-            if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-                return Err(bad("must be host:port with scheme http or https".into()));
-            }
-            urls.push(url);
-        }
-    }
-    Ok(urls)
+/// A set of Alertmanagers, ready.
+struct Set {
+    client: Arc<HttpClient>,
+    config: AlertmanagerConfig,
+    relabel: Vec<RelabelRule>,
+    alert_relabel: Vec<RelabelRule>,
 }
 
-/// Sends alerts to every configured Alertmanager, each from a queue of its own.
+impl Set {
+    /// Where a discovered Alertmanager takes alerts, or `None` if relabelling drops it.
+    fn url(&self, discovered: &Labels) -> Result<Option<Url>, NotifierError> {
+        let prefix = self.config.path_prefix.trim_matches('/');
+        let path = if prefix.is_empty() { "/api/v2/alerts".to_owned() } else { format!("/{prefix}/api/v2/alerts") };
+        let mut labels: LabelsBuilder = discovered.to_builder();
+        labels.set("__scheme__", &self.config.scheme);
+        labels.set("__alerts_path__", &path);
+        if relabel::apply(&self.relabel, &mut labels) == Verdict::Drop {
+            return Ok(None);
+        }
+        let part = |name| labels.get(name).unwrap_or("");
+        let text = format!("{}://{}{}", part("__scheme__"), part("__address__"), part("__alerts_path__"));
+        let bad = |reason: String| NotifierError::Address { address: part("__address__").to_owned(), reason };
+        let url = Url::parse(&text).map_err(|e| bad(e.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(bad("must be host:port with scheme http or https".into()));
+        }
+        Ok(Some(url))
+    }
+}
+
+/// Sends alerts to every Alertmanager, each from a queue of its own.
 pub struct HttpNotifier {
     external_labels: Labels,
     relabel: Vec<RelabelRule>,
-    receivers: Vec<Receiver>,
+    sets: Vec<Set>,
+    receivers: RwLock<Vec<Receiver>>,
+    metrics: Metrics,
 }
 
 struct Receiver {
+    /// Which set it belongs to.
+    set: usize,
     url: Url,
-    relabel: Vec<RelabelRule>,
     queue: Arc<Queue>,
     task: JoinHandle<()>,
 }
@@ -203,48 +172,80 @@ struct Queue {
 }
 
 impl HttpNotifier {
-    /// Starts one sender for each Alertmanager.
+    /// Builds the clients. There is nobody to send to before [`HttpNotifier::set_discovered`].
     ///
     /// # Errors
     /// If the section is wrong.
-    pub async fn start(
-        config: &AlertingConfig,
+    pub async fn new(
+        config: AlertingConfig,
         external_labels: Labels,
         metrics: &Metrics,
         user_agent: &str,
     ) -> Result<Self, NotifierError> {
-        let mut receivers = Vec::new();
-        for alertmanager in &config.alertmanagers {
-            let client = Arc::new(HttpClient::new(alertmanager.http_client(), user_agent).await?);
-            for url in urls(alertmanager)? {
-                let queue = Arc::new(Queue::default());
-                let sender = Sender {
-                    url: url.clone(),
-                    client: Arc::clone(&client),
-                    timeout: alertmanager.timeout.unwrap_or(DEFAULT_TIMEOUT).as_std(),
-                    queue: Arc::clone(&queue),
-                    metrics: metrics.clone(),
-                };
-                let relabel = compile(&alertmanager.alert_relabel_configs)?;
-                receivers.push(Receiver { url, relabel, queue, task: tokio::spawn(sender.run()) });
-            }
+        let mut sets = Vec::new();
+        for config in config.alertmanagers {
+            sets.push(Set {
+                client: Arc::new(HttpClient::new(config.http.clone(), user_agent).await?),
+                relabel: compile(&config.relabel_configs)?,
+                alert_relabel: compile(&config.alert_relabel_configs)?,
+                config,
+            });
         }
         metrics.queue_capacity.set(QUEUE_MAX as i64);
-        metrics.alertmanagers.set(receivers.len() as i64);
-        Ok(Self { external_labels, relabel: compile(&config.alert_relabel_configs)?, receivers })
+        metrics.alertmanagers.set(0);
+        let (relabel, metrics) = (compile(&config.alert_relabel_configs)?, metrics.clone());
+        Ok(Self { external_labels, relabel, sets, receivers: RwLock::default(), metrics })
+    }
+
+    /// Says which Alertmanagers there are in set number `set`, each by its labels with `__address__`. Those that stay
+    /// keep their queues. Must be called on an async runtime.
+    pub fn set_discovered<'a>(&self, set: usize, discovered: impl IntoIterator<Item = &'a Labels>) {
+        let Some(own) = self.sets.get(set) else { return };
+        let mut urls: Vec<Url> = Vec::new();
+        for labels in discovered {
+            match own.url(labels) {
+                Ok(Some(url)) if !urls.contains(&url) => urls.push(url),
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "alertmanager refused"),
+            }
+        }
+        let mut receivers = self.receivers.write();
+        receivers.retain(|receiver| {
+            let stays = receiver.set != set || urls.contains(&receiver.url);
+            if !stays {
+                receiver.task.abort();
+            }
+            stays
+        });
+        for url in urls {
+            if receivers.iter().any(|receiver| receiver.set == set && receiver.url == url) {
+                continue;
+            }
+            let queue = Arc::new(Queue::default());
+            let sender = Sender {
+                url: url.clone(),
+                client: Arc::clone(&own.client),
+                timeout: own.config.timeout.as_std(),
+                queue: Arc::clone(&queue),
+                metrics: self.metrics.clone(),
+            };
+            receivers.push(Receiver { set, url, queue, task: tokio::spawn(sender.run()) });
+        }
+        self.metrics.alertmanagers.set(receivers.len() as i64);
     }
 
     /// Where alerts go.
     pub fn urls(&self) -> Vec<Url> {
-        self.receivers.iter().map(|receiver| receiver.url.clone()).collect()
+        self.receivers.read().iter().map(|receiver| receiver.url.clone()).collect()
     }
 
     /// Waits until the queues are empty, but no longer than `patience`.
     pub async fn drain(&self, patience: StdDuration) {
         let drained = async {
-            for receiver in &self.receivers {
-                let notified = receiver.queue.drained.notified();
-                if !receiver.queue.waiting.lock().is_empty() {
+            let queues: Vec<_> = self.receivers.read().iter().map(|receiver| Arc::clone(&receiver.queue)).collect();
+            for queue in queues {
+                let notified = queue.drained.notified();
+                if !queue.waiting.lock().is_empty() {
                     notified.await;
                 }
             }
@@ -263,7 +264,7 @@ impl HttpNotifier {
 
 impl Drop for HttpNotifier {
     fn drop(&mut self) {
-        self.receivers.iter().for_each(|receiver| receiver.task.abort());
+        self.receivers.read().iter().for_each(|receiver| receiver.task.abort());
     }
 }
 
@@ -282,9 +283,9 @@ impl Notifier for HttpNotifier {
                 common.push(notice);
             }
         }
-        for receiver in &self.receivers {
+        for receiver in &*self.receivers.read() {
             let own = common.iter().filter_map(|notice| {
-                let labels = self.relabelled(&notice.labels, &receiver.relabel)?;
+                let labels = self.relabelled(&notice.labels, &self.sets[receiver.set].alert_relabel)?;
                 Some(Notice { labels, ..notice.clone() })
             });
             let mut waiting = receiver.queue.waiting.lock();

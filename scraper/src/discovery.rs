@@ -11,7 +11,7 @@ use net::client::{ClientError, HttpClient};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::config::{FileSdConfig, HttpSdConfig, JobConfig, KubernetesSdConfig, ScrapeConfig, StaticConfig};
+use crate::config::{DiscoveryConfigs, FileSdConfig, HttpSdConfig, JobConfig, KubernetesSdConfig, StaticConfig};
 use crate::metrics::Metrics;
 use crate::target::TargetGroup;
 use model::labels::{Labels, LabelsBuilder};
@@ -62,19 +62,15 @@ pub enum Discovery {
 }
 
 impl Discovery {
-    /// All mechanisms of a job.
-    pub fn all_of(job: &JobConfig) -> Vec<Discovery> {
-        Self::of_written(&job.written)
-    }
-
-    fn of_written(config: &ScrapeConfig) -> Vec<Discovery> {
+    /// All mechanisms of a section.
+    pub fn all_of(configs: &DiscoveryConfigs) -> Vec<Discovery> {
         let mut all = Vec::new();
-        if !config.static_configs.is_empty() {
-            all.push(Discovery::Static(config.static_configs.clone()));
+        if !configs.static_configs.is_empty() {
+            all.push(Discovery::Static(configs.static_configs.clone()));
         }
-        all.extend(config.file_sd_configs.iter().cloned().map(Discovery::File));
-        all.extend(config.http_sd_configs.iter().cloned().map(|c| Discovery::Http(Box::new(c))));
-        all.extend(config.kubernetes_sd_configs.iter().cloned().map(|c| Discovery::Kubernetes(Box::new(c))));
+        all.extend(configs.file_sd_configs.iter().cloned().map(Discovery::File));
+        all.extend(configs.http_sd_configs.iter().cloned().map(|c| Discovery::Http(Box::new(c))));
+        all.extend(configs.kubernetes_sd_configs.iter().cloned().map(|c| Discovery::Kubernetes(Box::new(c))));
         all
     }
 
@@ -101,7 +97,7 @@ impl Discovery {
 
 /// Whether two configurations discover in the same way.
 pub fn is_same(a: &JobConfig, b: &JobConfig) -> bool {
-    Discovery::all_of(a) == Discovery::all_of(b)
+    a.discovery == b.discovery
 }
 
 /// Groups as listed: one for each entry, named by its position.

@@ -9,7 +9,7 @@ use net::client::{ClientError, HttpClient};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
-use crate::config::{JobConfig, ScrapeProtocol};
+use crate::config::{EscapingScheme, JobConfig, ScrapeProtocol};
 
 /// The largest page that is read where no `body_size_limit` is configured, uncompressed.
 pub const BODY_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -66,7 +66,7 @@ impl Fetcher {
     pub fn new(job: &JobConfig) -> Self {
         let limit = job.limits.body_bytes;
         Self {
-            accept: accept_header(&job.protocols),
+            accept: accept_header(&job.protocols, job.escaping),
             compression: job.compression,
             body_bytes_max: if limit == 0 { BODY_BYTES_MAX } else { limit },
             fallback: job.written.fallback_scrape_protocol.map(ScrapeProtocol::format),
@@ -128,13 +128,14 @@ impl Fetcher {
 }
 
 /// Each protocol with a falling weight, and anything else last.
-fn accept_header(protocols: &[ScrapeProtocol]) -> HeaderValue {
+fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> HeaderValue {
     let mut weight = protocols.len() + 1;
     let mut parts: Vec<String> = Vec::with_capacity(weight);
     for protocol in protocols {
-        // Versions that know UTF-8 names are asked for them unescaped.
-        let escaping = matches!(protocol, ScrapeProtocol::OpenMetrics1 | ScrapeProtocol::Text1);
-        let escaping = if escaping { ";escaping=allow-utf-8" } else { "" };
+        let escaping = match protocol.has_escaping() {
+            true => format!(";escaping={}", escaping.as_str()),
+            false => String::new(),
+        };
         parts.push(format!("{}{escaping};q=0.{weight}", protocol.content_type()));
         weight -= 1;
     }
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn asks_for_protocols_in_order() {
         assert_eq!(
-            accept_header(&DEFAULT_PROTOCOLS).to_str().unwrap(),
+            accept_header(&DEFAULT_PROTOCOLS, EscapingScheme::AllowUtf8).to_str().unwrap(),
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
              application/openmetrics-text;version=0.0.1;q=0.4,\
              text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"

@@ -1,37 +1,24 @@
 //! Ingestion of one page: every line through the series cache into one storage batch, and stale markers for the lines
 //! that are gone.
 
+mod classic;
+mod rules;
+
 use std::borrow::Cow;
 
+use exposition::parse::protobuf::{HistogramValue, ProtobufPage};
 use exposition::parse::series::{SeriesError, labels_of};
-use exposition::parse::{Entry, ExemplarText, Format, ParseError, Parser, SampleLine};
+use exposition::parse::{Entry, ExemplarText, Format, HistogramLine, ParseError, Parser, SampleLine, validate};
 use model::exemplar::Exemplar;
-use model::labels::{BUCKET_BOUND, Labels, LabelsBuilder, METRIC_NAME, NameScheme, QUANTILE};
 use model::metadata::MetricType;
-use model::number::print_float_canonical;
-use model::relabel::{self, RelabelRule, Verdict};
 use model::sample::{STALE_NAN, Timestamp};
 use model::storage::{AppendError, Appender, NewValue, SeriesRef};
 
-use crate::config::{JobConfig, Limits};
-use crate::limits::{self, LimitError};
+use crate::limits::LimitError;
 use crate::metadata_cache::MetadataCache;
 use crate::series_cache::{EntryIndex, Fate, SeriesCache};
-
-/// Prefix of scraped labels that clash with the target's, unless `honor_labels`.
-const EXPORTED_PREFIX: &str = "exported_";
-
-/// How samples of a target are turned into series; the same for each of its scrapes.
-#[derive(Debug)]
-pub struct SampleRules {
-    target_labels: Labels,
-    honor_labels: bool,
-    honor_timestamps: bool,
-    track_timestamps: bool,
-    relabel: Vec<RelabelRule>,
-    limits: Limits,
-    names: NameScheme,
-}
+use classic::{ClassicHistograms, Converted};
+pub use rules::SampleRules;
 
 /// What a page contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +53,9 @@ pub enum IngestError {
     /// More samples than `sample_limit`.
     #[error("sample limit exceeded")]
     SampleLimit,
+    /// A native histogram has more buckets than `native_histogram_bucket_limit`, however coarse.
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
     /// A label limit.
     #[error(transparent)]
     LabelLimit(#[from] LimitError),
@@ -74,72 +64,14 @@ pub enum IngestError {
     Storage(#[from] AppendError),
 }
 
-impl SampleRules {
-    /// For one target of `job`.
-    pub fn new(job: &JobConfig, target_labels: Labels) -> Self {
-        Self {
-            target_labels,
-            honor_labels: job.written.honor_labels,
-            honor_timestamps: job.honor_timestamps,
-            track_timestamps: job.written.track_timestamps_staleness,
-            relabel: job.metric_relabel.clone(),
-            limits: job.limits,
-            names: job.names,
-        }
-    }
-
-    /// The labels a scraped series is stored under, or `None` if metric relabelling drops it.
-    fn stored_labels(&self, series: &str, family: MetricType) -> Result<Option<Labels>, IngestError> {
-        let scraped = labels_of(series)?;
-        let mut builder = scraped.to_builder();
-        normalise_bounds(&mut builder, family);
-        self.add_target_labels(&scraped, &mut builder);
-        if relabel::apply(&self.relabel, &mut builder) == Verdict::Drop {
-            return Ok(None);
-        }
-        let labels = builder.build();
-        if !labels.contains(METRIC_NAME) {
-            return Err(
-                SeriesError { series: series.into(), offset: 0, expected: "a metric name after relabelling" }.into()
-            );
-        }
-        labels.validate(self.names)?;
-        limits::check(&labels, &self.limits)?;
-        Ok(Some(labels))
-    }
-
-    /// Target labels win over scraped ones, which are renamed, unless `honor_labels`.
-    fn add_target_labels(&self, scraped: &Labels, builder: &mut LabelsBuilder) {
-        for (name, value) in self.target_labels.iter() {
-            let clash = scraped.get(name);
-            if self.honor_labels {
-                if clash.is_none() {
-                    builder.set(name, value);
-                }
-                continue;
-            }
-            if let Some(scraped_value) = clash {
-                let mut renamed = format!("{EXPORTED_PREFIX}{name}");
-                while builder.get(&renamed).is_some() || self.target_labels.contains(&renamed) {
-                    renamed.insert_str(0, EXPORTED_PREFIX);
-                }
-                builder.set(&renamed, scraped_value);
-            }
-            builder.set(name, value);
-        }
-    }
-}
-
-/// `le="1"` and `le="1.0"` are one bucket: Prometheus 3 stores the latter.
-fn normalise_bounds(builder: &mut LabelsBuilder, family: MetricType) {
-    let label = match family {
-        MetricType::Histogram => BUCKET_BOUND,
-        MetricType::Summary => QUANTILE,
-        _ => return,
-    };
-    if let Some(bound) = builder.get(label).and_then(|text| text.parse::<f64>().ok()) {
-        builder.set(label, &print_float_canonical(bound));
-    }
+/// A value on its way to its series.
+#[derive(Debug, Clone, Copy)]
+struct Line<'a> {
+    /// Name and labels as the page writes them.
+    series: &'a str,
+    predicted: bool,
+    value: NewValue<'a>,
+    timestamp: Option<i64>,
 }
 
 /// One page on its way into one batch.
@@ -152,6 +84,11 @@ pub struct Ingestion<'a> {
     counts: Counts,
     /// The type given last, which `le` and `quantile` are read under.
     family: MetricType,
+    /// Its name, where classic histograms are converted.
+    family_name: String,
+    classic: ClassicHistograms,
+    /// Series that came as native histograms: their classic form is not converted.
+    native: Vec<String>,
 }
 
 impl<'a> Ingestion<'a> {
@@ -163,30 +100,65 @@ impl<'a> Ingestion<'a> {
         timestamp: Timestamp,
     ) -> Self {
         cache.begin();
-        Self { rules, cache, appender, timestamp, counts: Counts::default(), family: MetricType::Unknown }
+        Self {
+            rules,
+            cache,
+            appender,
+            timestamp,
+            counts: Counts::default(),
+            family: MetricType::Unknown,
+            family_name: String::new(),
+            classic: ClassicHistograms::default(),
+            native: Vec::new(),
+        }
     }
 
     /// Takes a whole page.
     ///
     /// # Errors
     /// The batch must then be rolled back.
-    pub fn page(mut self, format: Format, page: &str, metadata: &mut MetadataCache) -> Result<Counts, IngestError> {
-        let mut parser = Parser::new(format, page);
+    pub fn page(mut self, format: Format, page: &[u8], metadata: &mut MetadataCache) -> Result<Counts, IngestError> {
         metadata.begin();
-        while let Some(entry) = parser.advance(self.cache.predicted())? {
-            match entry {
-                Entry::Sample(line) => self.sample(&line)?,
-                Entry::Type { name, metric_type } => {
-                    self.family = metric_type;
-                    metadata.set_type(name, metric_type);
+        match format {
+            Format::Text => self.text(Parser::text(validate(page)?), metadata)?,
+            Format::OpenMetrics => self.text(Parser::open_metrics(validate(page)?), metadata)?,
+            Format::Protobuf => {
+                let page = ProtobufPage::decode(page, self.rules.native_histograms())?;
+                for entry in page.entries() {
+                    self.entry(entry, metadata)?;
                 }
-                Entry::Help { name, text } => metadata.set_help(name, text),
-                Entry::Unit { name, unit } => metadata.set_unit(name, unit),
             }
         }
+        self.flush_classic()?;
         self.mark_vanished()?;
         self.cache.end();
         Ok(self.counts)
+    }
+
+    fn text(&mut self, mut parser: Parser<'_>, metadata: &mut MetadataCache) -> Result<(), IngestError> {
+        while let Some(entry) = parser.advance(self.cache.predicted())? {
+            self.entry(entry, metadata)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn entry(&mut self, entry: Entry<'_>, metadata: &mut MetadataCache) -> Result<(), IngestError> {
+        match entry {
+            Entry::Sample(line) => return self.sample(&line),
+            Entry::Histogram(line) => return self.histogram(&line),
+            Entry::Type { name, metric_type } => {
+                self.family = metric_type;
+                if self.rules.histograms.classic_to_custom {
+                    self.flush_classic()?;
+                    self.family_name = name.to_owned();
+                }
+                metadata.set_type(name, metric_type);
+            }
+            Entry::Help { name, text } => metadata.set_help(name, text),
+            Entry::Unit { name, unit } => metadata.set_unit(name, unit),
+        }
+        Ok(())
     }
 
     /// Ends every series of the target: what a scrape that failed, or the last one, leaves behind.
@@ -199,21 +171,89 @@ impl<'a> Ingestion<'a> {
 
     #[inline]
     fn sample(&mut self, line: &SampleLine<'_>) -> Result<(), IngestError> {
+        let is_classic = self.rules.histograms.classic_to_custom && self.family == MetricType::Histogram;
+        if is_classic && self.gather(line)? && !self.rules.histograms.always_classic {
+            return Ok(());
+        }
+        let SampleLine { series, predicted, value, timestamp, .. } = *line;
+        let stored = self.store(Line { series, predicted, value: NewValue::Float(value), timestamp })?;
+        match (stored, line.exemplar) {
+            (Some(series), Some(exemplar)) => self.exemplar(series, exemplar),
+            _ => Ok(()),
+        }
+    }
+
+    fn histogram(&mut self, line: &HistogramLine<'_>) -> Result<(), IngestError> {
+        if self.rules.histograms.classic_to_custom {
+            self.native.push(line.series.to_owned());
+        }
+        let series = self.native_histogram(line.series, line.value, line.timestamp)?;
+        line.exemplars.iter().try_for_each(|exemplar| match series {
+            Some(series) => self.exemplar(series, exemplar),
+            None => Ok(()),
+        })
+    }
+
+    fn native_histogram(
+        &mut self,
+        series: &str,
+        value: &HistogramValue,
+        timestamp: Option<i64>,
+    ) -> Result<Option<SeriesRef>, IngestError> {
+        let value = self.rules.limited(value.clone()).ok_or(IngestError::BucketLimit)?;
+        let value = match &value {
+            HistogramValue::Int(histogram) => NewValue::IntHistogram(histogram),
+            HistogramValue::Float(histogram) => NewValue::FloatHistogram(histogram),
+        };
+        self.store(Line { series, predicted: series == self.cache.predicted(), value, timestamp })
+    }
+
+    /// Gathers a line of a classic histogram that is converted; whether it is one.
+    fn gather(&mut self, line: &SampleLine<'_>) -> Result<bool, IngestError> {
+        let Some((part, labels)) = classic::part_of(&labels_of(line.series)?, &self.family_name) else {
+            return Ok(false);
+        };
+        let finished = self.classic.push(part, labels, line);
+        if let Some(finished) = finished {
+            self.converted(&finished)?;
+        }
+        Ok(true)
+    }
+
+    fn flush_classic(&mut self) -> Result<(), IngestError> {
+        self.classic.finish().map_or(Ok(()), |last| self.converted(&last))
+    }
+
+    fn converted(&mut self, histogram: &Converted) -> Result<(), IngestError> {
+        if self.native.contains(&histogram.series) {
+            return Ok(());
+        }
+        let series = self.native_histogram(&histogram.series, &histogram.value, histogram.timestamp)?;
+        histogram.exemplars.iter().try_for_each(|exemplar| match series {
+            Some(series) => self.exemplar(series, exemplar.text()),
+            None => Ok(()),
+        })
+    }
+
+    /// Brings a value to its series, and gives that unless the value was dropped or is the second on its page.
+    #[inline]
+    fn store(&mut self, line: Line<'_>) -> Result<Option<SeriesRef>, IngestError> {
         self.counts.scraped += 1;
         let own_timestamp = line.timestamp.filter(|_| self.rules.honor_timestamps);
         let timestamp = own_timestamp.map_or(self.timestamp, Timestamp);
-        let (index, series) = match self.cache.find(line) {
-            Some((_, Fate::Dropped, _)) => return Ok(()),
+        let (index, series) = match self.cache.find(line.series, line.predicted) {
+            Some((_, Fate::Dropped, _)) => return Ok(None),
             Some((_, Fate::Series(_), true)) if own_timestamp.is_none() => {
                 self.counts.duplicate += 1;
-                return self.count_kept();
+                self.count_kept()?;
+                return Ok(None);
             }
             Some((index, Fate::Series(series), _)) => {
-                let result = self.appender.append_ref(series, timestamp, NewValue::Float(line.value));
+                let result = self.appender.append_ref(series, timestamp, line.value);
                 match result {
                     Err(AppendError::UnknownSeries) => match self.create(line, timestamp, Some(index))? {
                         Some(created) => created,
-                        None => return Ok(()),
+                        None => return Ok(None),
                     },
                     other => {
                         self.count_refusal(other)?;
@@ -223,20 +263,18 @@ impl<'a> Ingestion<'a> {
             }
             None => match self.create(line, timestamp, None)? {
                 Some(created) => created,
-                None => return Ok(()),
+                None => return Ok(None),
             },
         };
         self.cache.track(index, own_timestamp.is_none() || self.rules.track_timestamps);
-        if let Some(exemplar) = line.exemplar {
-            self.exemplar(series, exemplar)?;
-        }
-        self.count_kept()
+        self.count_kept()?;
+        Ok(Some(series))
     }
 
     /// A line seen for the first time, or whose series is gone from storage.
     fn create(
         &mut self,
-        line: &SampleLine<'_>,
+        line: Line<'_>,
         timestamp: Timestamp,
         known: Option<EntryIndex>,
     ) -> Result<Option<(EntryIndex, SeriesRef)>, IngestError> {
@@ -244,7 +282,7 @@ impl<'a> Ingestion<'a> {
             self.cache.insert(line.series, Fate::Dropped);
             return Ok(None);
         };
-        let series = match self.appender.append(&labels, timestamp, NewValue::Float(line.value)) {
+        let series = match self.appender.append(&labels, timestamp, line.value) {
             Ok(series) => series,
             Err(error) => {
                 // Refused by its time: not remembered, tried anew by labels at the next scrape.

@@ -222,7 +222,7 @@ async fn start_discoveries(
     updates: &mpsc::Sender<Update>,
 ) -> Result<Vec<JoinHandle<()>>, ClientError> {
     let mut tasks = Vec::new();
-    for (number, discovery) in Discovery::all_of(config).into_iter().enumerate() {
+    for (number, discovery) in Discovery::all_of(&config.discovery).into_iter().enumerate() {
         let sink = discovery::Sink::new(&config.name, number, updates.clone());
         tasks.push(discovery.start(sink, shared.metrics.clone(), &shared.user_agent).await?);
     }

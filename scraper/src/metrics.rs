@@ -25,6 +25,8 @@ pub struct Metrics {
     pub exceeded_sample_limit: Counter,
     /// Scrapes that hit the body size limit.
     pub exceeded_body_size_limit: Counter,
+    /// Scrapes with a native histogram of too many buckets.
+    pub exceeded_bucket_limit: Counter,
     /// Scrapes that hit a label limit.
     pub exceeded_label_limits: Counter,
     /// Samples refused as out of order.
@@ -74,6 +76,11 @@ impl Metrics {
                 "prometheus_target_scrapes_exceeded_body_size_limit",
                 "Scrapes that hit the body size limit",
                 m.exceeded_body_size_limit.clone(),
+            );
+            r.register(
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit",
+                "Scrapes that hit the native histogram bucket limit",
+                m.exceeded_bucket_limit.clone(),
             );
             r.register(
                 "prometheus_target_scrape_pool_exceeded_label_limits",

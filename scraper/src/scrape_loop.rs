@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exposition::parse::validate;
 use model::sample::Timestamp;
 use model::storage::{AppendError, Appendable, StorageError};
 use net::client::HttpClient;
@@ -184,10 +183,9 @@ impl ScrapeLoop {
         let storage = Arc::clone(&self.pool.storage);
         let mut appender = storage.appender();
         let result = fetched.and_then(|page| {
-            let text = validate(&page.body).map_err(IngestError::from)?;
             let mut metadata = self.metadata.lock();
             let ingestion = Ingestion::new(&self.rules, &mut self.cache, &mut *appender, at);
-            Ok(ingestion.page(page.format, text, &mut metadata)?)
+            Ok(ingestion.page(page.format, &page.body, &mut metadata)?)
         });
         let result = match result {
             Ok(counts) => Ok(counts),
@@ -225,6 +223,7 @@ impl ScrapeLoop {
         match result {
             Err(ScrapeError::Fetch(FetchError::BodyTooLarge)) => metrics.exceeded_body_size_limit.inc(),
             Err(ScrapeError::Ingest(IngestError::SampleLimit)) => metrics.exceeded_sample_limit.inc(),
+            Err(ScrapeError::Ingest(IngestError::BucketLimit)) => metrics.exceeded_bucket_limit.inc(),
             Err(ScrapeError::Ingest(IngestError::LabelLimit(_))) => metrics.exceeded_label_limits.inc(),
             _ => 0,
         };

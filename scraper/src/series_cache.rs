@@ -3,7 +3,6 @@
 //! Pages keep their order between scrapes. Each entry remembers which entry came after it, so the next line is predicted
 //! and confirmed by one comparison of bytes; hashing is the exception. Slots are reused after entries are evicted.
 
-use exposition::parse::SampleLine;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::storage::SeriesRef;
@@ -107,12 +106,13 @@ impl SeriesCache {
         }
     }
 
-    /// The entry of a line, if it is known, and whether the line is on this page already. Remembers the order.
+    /// The entry of a line, if it is known, and whether the line is on this page already. `predicted` says that the line
+    /// is the one that [`SeriesCache::predicted`] gave. Remembers the order.
     #[inline]
-    pub fn find(&mut self, line: &SampleLine<'_>) -> Option<(EntryIndex, Fate, bool)> {
-        let index = match line.predicted {
+    pub fn find(&mut self, series: &str, predicted: bool) -> Option<(EntryIndex, Fate, bool)> {
+        let index = match predicted && !series.is_empty() {
             true => self.predicted_index(),
-            false => self.lookup(line.series)?,
+            false => self.lookup(series)?,
         };
         Some(self.visit(index))
     }
@@ -210,10 +210,6 @@ impl SeriesCache {
 mod tests {
     use super::*;
 
-    fn line(series: &str, predicted: bool) -> SampleLine<'_> {
-        SampleLine { series, predicted, value: 0.0, timestamp: None, exemplar: None, offset: 0 }
-    }
-
     /// Runs a page through the cache as ingestion does; gives how many lines were predicted, and what vanished.
     fn scrape(cache: &mut SeriesCache, page: &[&str]) -> (usize, Vec<u64>) {
         let mut predicted = 0;
@@ -221,7 +217,7 @@ mod tests {
         for series in page {
             let hit = cache.predicted() == *series;
             predicted += usize::from(hit);
-            let index = match cache.find(&line(series, hit)) {
+            let index = match cache.find(series, hit) {
                 Some((index, _, repeated)) => {
                     assert!(!repeated);
                     index
@@ -265,9 +261,6 @@ mod tests {
         let mut cache = SeriesCache::default();
         cache.begin();
         cache.insert("a", Fate::Dropped);
-        assert_eq!(
-            cache.find(&line("a", false)).map(|(_, fate, repeated)| (fate, repeated)),
-            Some((Fate::Dropped, true))
-        );
+        assert_eq!(cache.find("a", false).map(|(_, fate, repeated)| (fate, repeated)), Some((Fate::Dropped, true)));
     }
 }

@@ -27,6 +27,7 @@ use scraper::pool::Shared;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tsdb::Db;
 
+use crate::alerting::AlertmanagerDiscovery;
 use crate::config::{self, Config};
 use crate::evaluator::EngineEvaluator;
 use crate::flags::{QueryFlags, RuleFlags};
@@ -98,7 +99,22 @@ pub struct App {
 /// Sends alerts everywhere they should go. What is configured changes with reloads; the local router stays.
 struct Fanout {
     local: Option<Arc<dyn Notifier>>,
-    configured: RwLock<Arc<HttpNotifier>>,
+    configured: RwLock<Configured>,
+}
+
+/// The notifier of the configuration in force, and what finds its Alertmanagers.
+struct Configured {
+    notifier: Arc<HttpNotifier>,
+    _discovery: AlertmanagerDiscovery,
+}
+
+impl Fanout {
+    /// Where alerts go, for the API.
+    fn addresses(&self) -> Vec<String> {
+        let configured = self.configured.read().notifier.urls();
+        let local = self.local.as_ref().map(|_| "in-process".to_owned());
+        local.into_iter().chain(configured.into_iter().map(String::from)).collect()
+    }
 }
 
 impl Notifier for Fanout {
@@ -106,7 +122,7 @@ impl Notifier for Fanout {
         if let Some(local) = &self.local {
             local.notify(notices.clone());
         }
-        self.configured.read().notify(notices);
+        self.configured.read().notifier.notify(notices);
     }
 }
 
@@ -118,6 +134,7 @@ struct Reloader {
     evaluator: Arc<EngineEvaluator>,
     notifier: Arc<Fanout>,
     rule_metrics: rules::metrics::Metrics,
+    scrape_metrics: scraper::metrics::Metrics,
     rule_flags: RuleFlags,
     /// The context of rule groups in force, and what of the configuration it depends on.
     context: Mutex<Option<(Arc<GroupContext>, Labels)>>,
@@ -131,7 +148,8 @@ impl App {
     pub async fn start(options: Options, registry: Registry, shutdown: &Shutdown) -> Result<Self> {
         let loaded = config::load(&options.config_file).context("error loading config")?;
         let clock = Clock::System;
-        let retention = options.retention.or(loaded.retention).unwrap_or(DEFAULT_RETENTION);
+        let configured_time = Some(loaded.storage.tsdb.retention.time).filter(|time| !time.is_zero());
+        let retention = options.retention.or(configured_time).unwrap_or(DEFAULT_RETENTION);
         let db = open_storage(&options, retention).await?;
         registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
         let mut servers = Vec::new();
@@ -143,9 +161,10 @@ impl App {
         let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
         let external_url = options.external_url.clone().unwrap_or_else(|| own_url(&addresses));
         let engine = Arc::new(Engine::new(engine_config(&options, &loaded)));
+        let scrape_metrics = scraper::metrics::Metrics::register(&registry);
         let scraper = ScrapeManager::start(Shared {
             storage: Arc::clone(&db) as Arc<dyn Appendable>,
-            metrics: scraper::metrics::Metrics::register(&registry),
+            metrics: scrape_metrics.clone(),
             clock,
             offset_seed: offset_seed(&loaded.global.external_labels),
             user_agent: USER_AGENT.to_owned(),
@@ -153,7 +172,7 @@ impl App {
         let rule_metrics = rules::metrics::Metrics::register(&registry);
         let notifier = Arc::new(Fanout {
             local: options.local_router.clone(),
-            configured: RwLock::new(Arc::new(notifier_of(&loaded, &rule_metrics).await?)),
+            configured: RwLock::new(configured(&loaded, &rule_metrics, &scrape_metrics).await?),
         });
         let rules = Arc::new(RuleManager::new());
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
@@ -176,6 +195,10 @@ impl App {
             ready: AtomicBool::new(false),
             lifecycle: options.lifecycle,
             remote_write: options.remote_write,
+            alertmanagers: {
+                let notifier = Arc::clone(&notifier);
+                Box::new(move || notifier.addresses())
+            },
             cwd: std::env::current_dir().unwrap_or_default(),
             external_url: external_url.clone(),
         });
@@ -186,6 +209,7 @@ impl App {
             evaluator: Arc::new(EngineEvaluator { db: Arc::clone(&db), engine, timeout: options.query.timeout }),
             notifier: Arc::clone(&notifier),
             rule_metrics,
+            scrape_metrics,
             rule_flags: options.rules.clone(),
             context: Mutex::new(None),
         };
@@ -215,7 +239,7 @@ impl App {
         let stopped = async {
             self.scraper.close().await;
             self.rules.close().await;
-            let configured = Arc::clone(&self.notifier.configured.read());
+            let configured = Arc::clone(&self.notifier.configured.read().notifier);
             configured.drain(DRAIN_PATIENCE).await;
         };
         if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
@@ -262,9 +286,16 @@ fn offset_seed(external: &Labels) -> u64 {
     external.hash64() ^ model::labels::hash_packed(host.nodename().to_bytes())
 }
 
-async fn notifier_of(loaded: &Config, metrics: &rules::metrics::Metrics) -> Result<HttpNotifier> {
+async fn configured(
+    loaded: &Config,
+    rule_metrics: &rules::metrics::Metrics,
+    scrape_metrics: &scraper::metrics::Metrics,
+) -> Result<Configured> {
     let external = loaded.global.external_labels.clone();
-    Ok(HttpNotifier::start(&loaded.alerting, external, metrics, USER_AGENT).await?)
+    let notifier = HttpNotifier::new(loaded.alerting.notifier(), external, rule_metrics, USER_AGENT).await?;
+    let notifier = Arc::new(notifier);
+    let discovery = AlertmanagerDiscovery::start(&loaded.alerting, &notifier, scrape_metrics).await?;
+    Ok(Configured { notifier, _discovery: discovery })
 }
 
 fn own_url(addresses: &[SocketAddr]) -> String {
@@ -325,7 +356,7 @@ impl Reloader {
 
     /// Puts a checked configuration into force.
     async fn run(&self, loaded: Config) -> Result<()> {
-        let notifier = Arc::new(notifier_of(&loaded, &self.rule_metrics).await?);
+        let configured = configured(&loaded, &self.rule_metrics, &self.scrape_metrics).await?;
         self.api.scraper.apply(loaded.jobs).await?;
         for (key, file) in [
             ("query_log_file", &loaded.global.query_log_file),
@@ -336,11 +367,7 @@ impl Reloader {
             }
         }
         let external = loaded.global.external_labels.clone();
-        let mut alertmanagers: Vec<String> = notifier.urls().into_iter().map(String::from).collect();
-        if self.notifier.local.is_some() {
-            alertmanagers.insert(0, "in-process".to_owned());
-        }
-        *self.notifier.configured.write() = notifier;
+        *self.notifier.configured.write() = configured;
         let (context, changed) = self.context(external.clone());
         let defaults =
             Defaults { interval: loaded.global.evaluation_interval, query_offset: loaded.global.rule_query_offset };
@@ -350,7 +377,6 @@ impl Reloader {
             loaded_ms: self.api.clock.now_ms(),
             last_successful: true,
             external_labels: external,
-            alertmanagers,
         };
         Ok(())
     }

@@ -1,15 +1,22 @@
 //! `prometheus.yml` as a whole: each section is its crate's, this file composes, reads and checks them.
 
+mod alerting;
+mod remote;
+mod storage;
+mod telemetry;
+
 use std::path::{Path, PathBuf};
 
-use model::bytes::ByteSize;
-use model::duration::Duration;
+use model::labels::NameScheme;
 use rules::config::RuleFile;
-use rules::notifier::AlertingConfig;
-use scraper::config::{ConfigError, GlobalConfig, JobConfig, ScrapeConfig};
-use serde::de::IgnoredAny;
+use scraper::config::{ConfigError, GlobalConfig, JobConfig, ScrapeConfig, ValidationScheme};
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
+
+pub use alerting::AlertingConfig;
+pub use storage::StorageConfig;
+
+use remote::{RemoteReadConfig, RemoteWriteConfig, repeated};
+use telemetry::{OtlpConfig, TracingConfig};
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -18,63 +25,54 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WrittenConfig {
+    #[serde(deserialize_with = "null_is_default")]
     global: GlobalConfig,
-    #[serde(skip_serializing)]
-    runtime: Option<RuntimeConfig>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    rule_files: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    scrape_config_files: Vec<String>,
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(deserialize_with = "null_is_default")]
+    runtime: RuntimeConfig,
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "is_default")]
     alerting: AlertingConfig,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    rule_files: Vec<String>,
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    scrape_config_files: Vec<String>,
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     scrape_configs: Vec<ScrapeConfig>,
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "is_default")]
     storage: StorageConfig,
-    // Sections of later versions: refused by name, never ignored.
-    #[serde(skip_serializing)]
-    remote_write: Option<Spanned<IgnoredAny>>,
-    #[serde(skip_serializing)]
-    remote_read: Option<Spanned<IgnoredAny>>,
-    #[serde(skip_serializing)]
-    otlp: Option<Spanned<IgnoredAny>>,
-    #[serde(skip_serializing)]
-    tracing: Option<Spanned<IgnoredAny>>,
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Option::is_none")]
+    tracing: Option<TracingConfig>,
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    remote_write: Vec<RemoteWriteConfig>,
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    remote_read: Vec<RemoteReadConfig>,
+    #[serde(deserialize_with = "null_is_default")]
+    otlp: OtlpConfig,
+}
+
+/// A section given without content is as one left out.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// `runtime`: settings of Go's garbage collector, which this program does not have.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `runtime`: settings of Go's garbage collector, which this program does not have. Shown as given.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RuntimeConfig {
-    #[serde(rename = "gogc", default)]
-    _gogc: Option<i64>,
+    gogc: i64,
 }
 
-/// `storage`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StorageConfig {
-    tsdb: TsdbConfig,
-}
-
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TsdbConfig {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retention: Option<RetentionConfig>,
-}
-
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RetentionConfig {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time: Option<Duration>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<ByteSize>,
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self { gogc: 75 }
+    }
 }
 
 /// What is wrong with a configuration, with file and place.
@@ -102,17 +100,22 @@ pub struct Config {
     pub rule_files: Vec<(String, RuleFile)>,
     /// Where alerts go.
     pub alerting: AlertingConfig,
-    /// `storage.tsdb.retention.time`, if configured.
-    pub retention: Option<Duration>,
+    /// Storage.
+    pub storage: StorageConfig,
+    /// Sections that are valid and that this version does not run, each with a hint. A server refuses to run with one:
+    /// none is ignored.
+    pub not_run: Vec<String>,
 }
 
 /// Reads a configuration file and everything it names.
 ///
 /// # Errors
-/// All faults found.
+/// All faults found, and all sections that this version does not run.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
     let text = read(path).map_err(|e| LoadError(vec![format!("{}: {e}", path.display())]))?;
-    parse(path, &text, Depth::Whole)
+    let config = parse(path, &text, Depth::Whole)?;
+    let refused: Vec<String> = config.not_run.iter().map(|told| format!("{}: {told}", path.display())).collect();
+    if refused.is_empty() { Ok(config) } else { Err(LoadError(refused)) }
 }
 
 /// How much of what a configuration names is looked at.
@@ -136,49 +139,22 @@ pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError>
             serde_saphyr::from_str(text).map_err(|error| LoadError(vec![yaml_fault(&shown.to_string(), &error)]))?
         }
     };
-    let mut faults = unsupported(&written, &shown.to_string());
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut fault = |text: String| faults.push(format!("{shown}: {text}"));
-    if let Err(error) = written.global.validate() {
-        fault(error.to_string());
-    }
-    if written.storage.tsdb.retention.as_ref().is_some_and(|r| r.size.is_some()) {
-        fault("storage.tsdb.retention.size is not supported by this version; use time".into());
-    }
-    for pattern in written.rule_files.iter().filter(|pattern| !is_valid_pattern(pattern)) {
-        fault(format!("invalid rule file path {pattern:?}: '*' may only stand in the last element"));
-    }
-    for pattern in written.scrape_config_files.iter().filter(|pattern| !is_valid_pattern(pattern)) {
-        fault(format!("invalid scrape config file path {pattern:?}: '*' may only stand in the last element"));
-    }
-    written.alerting.resolve_paths(directory);
-    if let Err(error) = written.alerting.validate() {
-        fault(error.to_string());
-    }
+    let mut faults: Vec<String> = written.resolve_sections(directory).into_iter().collect();
     if depth == Depth::Whole {
         for pattern in &written.scrape_config_files {
             for file in matching(directory, pattern) {
                 match scrape_configs_of(&file) {
                     Ok(configs) => written.scrape_configs.extend(configs),
-                    Err(error) => fault(error),
+                    Err(error) => faults.push(error),
                 }
             }
         }
     }
-    let mut jobs: Vec<JobConfig> = Vec::new();
-    for config in &mut written.scrape_configs {
-        config.resolve_paths(directory);
-        match config.clone().resolve(&written.global) {
-            Ok(job) if jobs.iter().any(|other| other.name == job.name) => {
-                fault(ConfigError::DuplicateJob(job.name).to_string());
-            }
-            Ok(job) => {
-                *config = job.written.clone();
-                jobs.push(job);
-            }
-            Err(error) => fault(error.to_string()),
-        }
-    }
+    let jobs = written.resolve_jobs(&mut faults);
+    faults.iter_mut().filter(|fault| !fault.starts_with(&*shown.to_string())).for_each(|fault| {
+        fault.insert_str(0, &format!("{shown}: "));
+    });
     let mut rule_files = Vec::new();
     if depth == Depth::Whole {
         for pattern in &written.rule_files {
@@ -194,8 +170,99 @@ pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError>
         return Err(LoadError(faults));
     }
     let printed = serde_saphyr::to_string(&written).map_err(|e| LoadError(vec![format!("{shown}: {e}")]))?;
-    let retention = written.storage.tsdb.retention.and_then(|r| r.time);
-    Ok(Config { printed, global: written.global, jobs, rule_files, alerting: written.alerting, retention })
+    let not_run = written.not_run(&jobs);
+    let WrittenConfig { global, alerting, storage, .. } = written;
+    Ok(Config { printed, global, jobs, rule_files, alerting, storage, not_run })
+}
+
+impl WrittenConfig {
+    /// Fills in defaults of all sections but the jobs, checks them, and gives all faults.
+    fn resolve_sections(&mut self, directory: &Path) -> Vec<String> {
+        let mut faults = Vec::new();
+        faults.extend(self.global.resolve(|name| std::env::var(name).ok()).err().map(|e| e.to_string()));
+        self.global.resolve_paths(directory);
+        let names: NameScheme = self.global.metric_name_validation_scheme.into();
+        let utf8 = self.global.metric_name_validation_scheme == ValidationScheme::Utf8;
+        faults.extend(self.storage.validate().err().into_iter().flatten());
+        for (kind, patterns) in [("rule", &self.rule_files), ("scrape config", &self.scrape_config_files)] {
+            let bad = patterns.iter().filter(|pattern| !is_valid_pattern(pattern));
+            faults.extend(bad.map(|pattern| {
+                format!("invalid {kind} file path {pattern:?}: '*' may only stand in the last element")
+            }));
+        }
+        self.scrape_configs.iter_mut().for_each(|config| config.resolve_paths(directory));
+        self.alerting.resolve_paths(directory);
+        faults.extend(self.alerting.validate().err().into_iter().flatten());
+        for write in &mut self.remote_write {
+            write.resolve(directory);
+            faults.extend(write.validate(names).err());
+        }
+        for read in &mut self.remote_read {
+            read.resolve_http_paths(directory);
+            faults.extend(read.validate().err());
+        }
+        let writers = repeated(self.remote_write.iter().map(|write| write.name.as_str()));
+        let readers = repeated(self.remote_read.iter().map(|read| read.name.as_str()));
+        faults.extend(writers.map(|name| format!("found multiple remote write configs with job name {name:?}")));
+        faults.extend(readers.map(|name| format!("found multiple remote read configs with job name {name:?}")));
+        faults.extend(self.otlp.resolve(utf8).err());
+        if let Some(tracing) = &mut self.tracing {
+            tracing.tls_config.resolve_paths(directory);
+            faults.extend(tracing.validate().err());
+        }
+        faults
+    }
+
+    /// Compiles the jobs, and adds what is wrong with them.
+    fn resolve_jobs(&mut self, faults: &mut Vec<String>) -> Vec<JobConfig> {
+        let mut jobs: Vec<JobConfig> = Vec::new();
+        for config in &mut self.scrape_configs {
+            match config.clone().resolve(&self.global) {
+                Ok(job) if jobs.iter().any(|other| other.name == job.name) => {
+                    faults.push(ConfigError::DuplicateJob(job.name).to_string());
+                }
+                Ok(job) => {
+                    *config = job.written.clone();
+                    jobs.push(job);
+                }
+                Err(error) => faults.push(error.to_string()),
+            }
+        }
+        jobs
+    }
+
+    /// What is configured and not run by this version, each with a hint.
+    fn not_run(&self, jobs: &[JobConfig]) -> Vec<String> {
+        const BRIDGE: &str = "is not run by this version: serve its targets through http_sd_configs";
+        let mut told = Vec::new();
+        for job in jobs {
+            let keys = job.discovery.not_run().into_iter();
+            told.extend(keys.map(|key| format!("scrape config {:?}: {key} {BRIDGE}", job.name)));
+        }
+        for alertmanager in &self.alerting.alertmanagers {
+            let keys = alertmanager.discovery().not_run().into_iter();
+            told.extend(keys.map(|key| format!("alerting: {key} {BRIDGE}")));
+            if alertmanager.sigv4.is_some() {
+                told.push("alerting: sigv4 is not run by this version: sign through a proxy".into());
+            }
+        }
+        for (key, is_given, hint) in [
+            ("remote_write", !self.remote_write.is_empty(), "let another agent scrape /federate"),
+            ("remote_read", !self.remote_read.is_empty(), "query the other server directly"),
+            ("tracing", self.tracing.is_some(), "remove the section"),
+        ] {
+            if is_given {
+                told.push(format!("{key} is not run by this version: {hint}"));
+            }
+        }
+        if self.storage.tsdb.chunk_encoding.floats == Some(storage::FloatEncoding::Xor2) {
+            told.push(
+                "storage.tsdb.chunk_encoding.floats: xor2 is written for series with start timestamps only: use xor"
+                    .into(),
+            );
+        }
+        told
+    }
 }
 
 fn yaml_fault(file: &str, error: &serde_saphyr::Error) -> String {
@@ -208,21 +275,6 @@ fn yaml_fault(file: &str, error: &serde_saphyr::Error) -> String {
     }
 }
 
-fn unsupported(written: &WrittenConfig, file: &str) -> Vec<String> {
-    let sections = [
-        ("remote_write", &written.remote_write),
-        ("remote_read", &written.remote_read),
-        ("otlp", &written.otlp),
-        ("tracing", &written.tracing),
-    ];
-    let present = sections.into_iter().filter_map(|(name, section)| Some((name, section.as_ref()?.defined)));
-    present
-        .map(|(name, place)| {
-            format!("{file}:{}:{}: {name} is not supported by this version", place.line(), place.column())
-        })
-        .collect()
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ScrapeConfigFile {
@@ -231,8 +283,11 @@ struct ScrapeConfigFile {
 
 fn scrape_configs_of(file: &Path) -> Result<Vec<ScrapeConfig>, String> {
     let text = read(file)?;
-    let content: ScrapeConfigFile =
+    let mut content: ScrapeConfigFile =
         serde_saphyr::from_str(&text).map_err(|error| yaml_fault(&file.display().to_string(), &error))?;
+    // Paths in it are relative to it, not to the file that names it.
+    let directory = file.parent().unwrap_or(Path::new("."));
+    content.scrape_configs.iter_mut().for_each(|config| config.resolve_paths(directory));
     Ok(content.scrape_configs)
 }
 
@@ -289,34 +344,4 @@ fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn faults(text: &str) -> String {
-        parse(Path::new("p.yml"), text, Depth::SyntaxOnly).err().map(|e| e.to_string()).unwrap_or_default()
-    }
-
-    #[test]
-    fn unknown_keys_are_refused_with_file_and_line() {
-        let text = "scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n";
-        assert!(faults(text).starts_with("p.yml:3:"), "{}", faults(text));
-        assert!(faults(text).contains("scrape_intervall"));
-        assert!(faults("global:\n  scrape_interval: 5x\n").starts_with("p.yml:2:"));
-        assert!(faults("remote_write:\n- url: http://x\n").starts_with("p.yml:"));
-    }
-
-    #[test]
-    fn all_faults_of_a_file_are_told() {
-        let told =
-            faults("global: {scrape_timeout: 2m}\nscrape_configs:\n- job_name: a\n- job_name: a\n- job_name: ''\n");
-        assert_eq!(told.lines().count(), 3, "{told}");
-    }
-
-    #[test]
-    fn secrets_are_masked_when_printed() {
-        let text = "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: hunter2}\n";
-        let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly).unwrap();
-        assert!(config.printed.contains("<secret>") && !config.printed.contains("hunter2"), "{}", config.printed);
-        assert!(config.printed.contains("metrics_path: /metrics"), "{}", config.printed);
-    }
-}
+mod tests;

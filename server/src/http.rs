@@ -50,12 +50,12 @@ pub struct ConfigStatus {
     pub last_successful: bool,
     /// Labels added to what leaves this server.
     pub external_labels: Labels,
-    /// Where alerts go.
-    pub alertmanagers: Vec<String>,
 }
 
 /// Everything the API shows and uses.
 pub struct Api {
+    /// Where alerts go at this moment.
+    pub alertmanagers: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The storage.
     pub db: Arc<Db>,
     /// The query engine.

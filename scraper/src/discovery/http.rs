@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use model::duration::Duration as Interval;
 use net::client::HttpClient;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Url};
@@ -12,7 +11,6 @@ use crate::config::{HttpSdConfig, StaticConfig};
 use crate::metrics::Metrics;
 use crate::target::TargetGroup;
 
-const DEFAULT_REFRESH: Interval = Interval::from_seconds(60);
 /// The largest answer that is read.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -32,7 +30,7 @@ enum RefreshError {
 
 /// Runs until the manager is gone. A refresh that fails keeps the last targets.
 pub(super) async fn run(config: HttpSdConfig, client: HttpClient, sink: Sink, metrics: Metrics) {
-    let interval = config.refresh_interval.unwrap_or(DEFAULT_REFRESH).as_std();
+    let interval = config.refresh_interval.as_std();
     let mut count = 0;
     loop {
         match refresh(&config.url, &client, interval).await {

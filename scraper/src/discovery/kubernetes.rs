@@ -18,7 +18,7 @@ use self::access::Access;
 use self::labels::Stores;
 use self::watch::{Change, Kind, Watch};
 use super::Sink;
-use crate::config::{KubernetesSdConfig, Role};
+use crate::config::{AttachMetadata, KubernetesSdConfig, Role};
 use crate::metrics::Metrics;
 use crate::target::TargetGroup;
 
@@ -49,13 +49,13 @@ pub(super) async fn run(config: KubernetesSdConfig, sink: Sink, metrics: Metrics
         watches.spawn(watch.run(changes.clone(), metrics.clone()));
     }
     drop(changes);
-    let mut stores = Stores::new(config.role, config.attach_metadata.node);
+    let mut stores = Stores::new(config.role(), config.attach_metadata);
     while let Some(change) = changed.recv().await {
         let mut affected = BTreeSet::new();
-        apply(&mut stores, change, &mut affected, &metrics, config.role);
+        apply(&mut stores, change, &mut affected, &metrics, config.role());
         tokio::time::sleep(GATHER).await;
         while let Ok(change) = changed.try_recv() {
-            apply(&mut stores, change, &mut affected, &metrics, config.role);
+            apply(&mut stores, change, &mut affected, &metrics, config.role());
         }
         let groups: Vec<TargetGroup> = affected.iter().map(|key| stores.group(key)).collect();
         if !groups.is_empty() && !sink.send(groups).await {
@@ -70,17 +70,30 @@ fn apply(stores: &mut Stores, change: Change, affected: &mut BTreeSet<String>, m
     stores.apply(change, affected);
 }
 
-/// The watches a role needs: its own kind and those its labels come from; one set per namespace.
-fn watches_of(config: &KubernetesSdConfig, access: &Access) -> Vec<Watch> {
-    let attach_node = config.attach_metadata.node;
-    let kinds: &[Kind] = match (config.role, attach_node) {
-        (Role::Node, _) => &[Kind::Node],
-        (Role::Service, _) => &[Kind::Service],
-        (Role::Pod, false) => &[Kind::Pod],
-        (Role::Pod, true) => &[Kind::Pod, Kind::Node],
-        (Role::Endpoints, false) => &[Kind::Endpoints, Kind::Service, Kind::Pod],
-        (Role::Endpoints, true) => &[Kind::Endpoints, Kind::Service, Kind::Pod, Kind::Node],
+/// The kinds a role needs: its own and those its labels come from.
+fn kinds_of(role: Role, attach: AttachMetadata) -> Vec<Kind> {
+    let mut kinds = match role {
+        Role::Node => vec![Kind::Node],
+        Role::Service => vec![Kind::Service],
+        Role::Ingress => vec![Kind::Ingress],
+        Role::Pod => vec![Kind::Pod],
+        Role::Endpoints => vec![Kind::Endpoints, Kind::Service, Kind::Pod],
+        Role::EndpointSlice => vec![Kind::EndpointSlice, Kind::Service, Kind::Pod],
     };
+    if attach.namespace && role != Role::Node {
+        kinds.push(Kind::Namespace);
+    }
+    if kinds.contains(&Kind::Pod) {
+        kinds.extend(attach.node.then_some(Kind::Node));
+        kinds.extend(attach.deployment.then_some(Kind::ReplicaSet));
+        kinds.extend(attach.cronjob.then_some(Kind::Job));
+    }
+    kinds
+}
+
+/// The watches of a configuration, one set per namespace.
+fn watches_of(config: &KubernetesSdConfig, access: &Access) -> Vec<Watch> {
+    let kinds = kinds_of(config.role(), config.attach_metadata);
     let mut namespaces: Vec<Option<String>> = config.namespaces.names.iter().cloned().map(Some).collect();
     if config.namespaces.own_namespace {
         namespaces.extend(access.own_namespace().map(|own| Some(own.to_owned())));
@@ -89,18 +102,13 @@ fn watches_of(config: &KubernetesSdConfig, access: &Access) -> Vec<Watch> {
         namespaces.push(None);
     }
     let mut watches = Vec::new();
-    for kind in kinds {
-        let selector = config.selectors.iter().find(|s| s.role == kind.role()).cloned().unwrap_or_default();
+    for kind in &kinds {
+        let selector = config.selectors.iter().find(|s| Some(s.role) == kind.role());
+        let (label, field) = selector.map_or_else(Default::default, |s| (s.label.clone(), s.field.clone()));
         let all = [None];
-        let places: &[Option<String>] = if *kind == Kind::Node { &all } else { &namespaces };
+        let places: &[Option<String>] = if kind.has_namespace() { &namespaces } else { &all };
         for namespace in places {
-            watches.push(Watch::new(
-                access.clone(),
-                *kind,
-                namespace.clone(),
-                selector.label.clone(),
-                selector.field.clone(),
-            ));
+            watches.push(Watch::new(access.clone(), *kind, namespace.clone(), label.clone(), field.clone()));
         }
     }
     watches

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::{GlobalConfig, ScrapeConfig};
 use model::labels;
+use model::labels::Labels;
 use model::metadata::Metadata;
 use model::relabel::{Action, RelabelConfig};
 use model::storage::StorageError;
@@ -14,6 +15,9 @@ use model::storage::StorageError;
 struct Recorder {
     series: Vec<Labels>,
     samples: Vec<(u64, i64, u64)>,
+    /// Series and value, as absolute counts.
+    histograms: Vec<(u64, model::histogram::FloatHistogram)>,
+    exemplars: Vec<(u64, f64)>,
     by_labels: usize,
 }
 
@@ -31,12 +35,16 @@ impl Appender for Recorder {
     }
 
     fn append_ref(&mut self, series: SeriesRef, at: Timestamp, value: NewValue<'_>) -> Result<(), AppendError> {
-        let NewValue::Float(value) = value else { panic!("only floats here") };
-        self.samples.push((series.0, at.0, value.to_bits()));
+        match value {
+            NewValue::Float(value) => self.samples.push((series.0, at.0, value.to_bits())),
+            NewValue::IntHistogram(histogram) => self.histograms.push((series.0, histogram.to_float())),
+            NewValue::FloatHistogram(histogram) => self.histograms.push((series.0, histogram.clone())),
+        }
         Ok(())
     }
 
-    fn append_exemplar(&mut self, _: SeriesRef, _: &Exemplar) -> Result<(), AppendError> {
+    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
+        self.exemplars.push((series.0, exemplar.value));
         Ok(())
     }
 
@@ -71,7 +79,7 @@ impl Bench {
         self.at += 1000;
         self.recorder.samples.clear();
         let ingestion = Ingestion::new(&self.rules, &mut self.cache, &mut self.recorder, Timestamp(self.at));
-        ingestion.page(Format::Text, page, &mut MetadataCache::default())
+        ingestion.page(Format::Text, page.as_bytes(), &mut MetadataCache::default())
     }
 
     /// The last scrape's samples by series.
@@ -154,14 +162,82 @@ fn bounds_are_normalised_under_their_type() {
 
 #[test]
 fn limits_and_malformed_lines_fail_the_scrape() {
-    let mut bench = Bench::new(|c| c.sample_limit = Some(2));
+    let mut bench = Bench::new(|c| c.sample_limit = 2);
     assert!(matches!(bench.scrape("a 1\nb 1\nc 1\n"), Err(IngestError::SampleLimit)));
     assert_eq!(bench.scrape("a 1\nb 1\n").unwrap().kept, 2);
-    let mut labels = Bench::new(|c| c.label_limit = Some(3));
+    let mut labels = Bench::new(|c| c.label_limit = 3);
     assert!(matches!(labels.scrape("a{x=\"1\"} 1\n"), Err(IngestError::LabelLimit(_))));
     let mut plain = Bench::new(|_| {});
     assert!(matches!(plain.scrape("a 1\nb{x=\"1\",x=\"2\"} 1\n"), Err(IngestError::Series(_))));
     assert!(matches!(plain.scrape("a 1\nb"), Err(IngestError::Parse(_))));
     let twice = plain.scrape("a 1\na 2\n").unwrap();
     assert_eq!((twice.duplicate, twice.scraped), (1, 2));
+}
+
+const CLASSIC: &str = "# TYPE h histogram\n\
+    h_bucket{a=\"x\",le=\"0.5\"} 1 # {id=\"1\"} 0.25 1.5\nh_bucket{a=\"x\",le=\"1\"} 3\nh_bucket{a=\"x\",le=\"+Inf\"} 4\n\
+    h_sum{a=\"x\"} 7.5\nh_count{a=\"x\"} 4\nh_bucket{a=\"y\",le=\"+Inf\"} 1\nh_sum{a=\"y\"} 1\nh_count{a=\"y\"} 1\n\
+    # TYPE g gauge\ng 1\n# EOF\n";
+
+fn ingest_open_metrics(bench: &mut Bench, page: &str) -> Counts {
+    bench.at += 1000;
+    let ingestion = Ingestion::new(&bench.rules, &mut bench.cache, &mut bench.recorder, Timestamp(bench.at));
+    ingestion.page(Format::OpenMetrics, page.as_bytes(), &mut MetadataCache::default()).unwrap()
+}
+
+#[test]
+fn classic_histograms_are_converted_as_asked() {
+    let mut bench = Bench::new(|c| c.convert_classic_histograms_to_nhcb = Some(true));
+    for _ in 0..2 {
+        let counts = ingest_open_metrics(&mut bench, CLASSIC);
+        assert_eq!((counts.scraped, counts.kept), (3, 3), "two histograms and a gauge");
+    }
+    let names: Vec<_> = bench.recorder.series.iter().map(|l| (l.metric_name().unwrap(), l.get("a"))).collect();
+    assert_eq!(names, [("h", Some("x")), ("h", Some("y")), ("g", None)]);
+    let (_, first) = &bench.recorder.histograms[0];
+    assert_eq!((&*first.positive, &*first.custom_values), (&[1.0, 2.0, 1.0][..], &[0.5, 1.0][..]));
+    assert_eq!((first.count, first.sum, first.schema), (4.0, 7.5, -53));
+    assert_eq!(bench.recorder.exemplars, [(0, 0.25), (0, 0.25)]);
+
+    let mut both = Bench::new(|c| {
+        c.convert_classic_histograms_to_nhcb = Some(true);
+        c.always_scrape_classic_histograms = Some(true);
+    });
+    assert_eq!(ingest_open_metrics(&mut both, CLASSIC).scraped, 11);
+    assert_eq!((both.recorder.histograms.len(), both.recorder.samples.len()), (2, 9));
+}
+
+#[test]
+fn native_histograms_are_made_to_fit_their_limit() {
+    let family = |buckets: usize| {
+        // A MetricFamily written by hand: name "n", type histogram, one metric with one span of so many buckets.
+        let mut histogram = vec![0x08, buckets as u8, 0x28, 0x06];
+        histogram.extend([0x62, 4, 0x08, 2, 0x10, buckets as u8]);
+        histogram.extend([0x6a, buckets as u8, 2]);
+        histogram.resize(histogram.len() + buckets - 1, 0);
+        let metric = [&[0x3a, histogram.len() as u8][..], &histogram].concat();
+        let family = [&[0x0a, 1, b'n', 0x18, 4, 0x22, metric.len() as u8][..], &metric].concat();
+        [&[family.len() as u8][..], &family].concat()
+    };
+    let scrape = |change: fn(&mut ScrapeConfig), buckets| {
+        let mut bench = Bench::new(change);
+        let ingestion = Ingestion::new(&bench.rules, &mut bench.cache, &mut bench.recorder, Timestamp(1));
+        let result = ingestion.page(Format::Protobuf, &family(buckets), &mut MetadataCache::default());
+        let histogram = bench.recorder.histograms.pop().map(|(_, histogram)| histogram);
+        (result.map(|counts| counts.scraped).map_err(|e| e.to_string()), histogram)
+    };
+    let (result, histogram) = scrape(|c| c.scrape_native_histograms = Some(true), 8);
+    assert_eq!((result, histogram.map(|h| (h.schema, h.positive.len(), h.count))), (Ok(1), Some((3, 8, 8.0))));
+    let limit = |c: &mut ScrapeConfig| {
+        c.scrape_native_histograms = Some(true);
+        c.native_histogram_bucket_limit = 3;
+    };
+    let (result, histogram) = scrape(limit, 8);
+    assert_eq!((result, histogram.map(|h| (h.schema, h.positive.len(), h.count))), (Ok(1), Some((1, 2, 8.0))));
+    let factor = |c: &mut ScrapeConfig| {
+        c.scrape_native_histograms = Some(true);
+        c.native_histogram_min_bucket_factor = 1.5;
+    };
+    assert_eq!(scrape(factor, 8).1.map(|h| h.schema), Some(0));
+    assert_eq!(scrape(|_| {}, 8).0, Ok(3), "not asked for: count, sum and the last bucket");
 }

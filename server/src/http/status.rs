@@ -50,7 +50,7 @@ struct Alertmanagers {
 }
 
 pub(super) async fn alertmanagers(State(api): State<Arc<Api>>) -> Response {
-    let urls = api.config.read().alertmanagers.clone();
+    let urls = (api.alertmanagers)();
     success(Alertmanagers {
         active_alertmanagers: urls.into_iter().map(|url| Address { url }).collect(),
         dropped_alertmanagers: Vec::new(),

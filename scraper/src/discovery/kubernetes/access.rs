@@ -41,8 +41,8 @@ impl Access {
         let (server, http, own_namespace) = if !config.kubeconfig_file.is_empty() {
             let (server, http) = from_kubeconfig(Path::new(&config.kubeconfig_file)).await?;
             (server, http, None)
-        } else if !config.api_server.is_empty() {
-            (config.api_server.clone(), config.http_client(), None)
+        } else if let Some(server) = config.server() {
+            (server.to_owned(), config.http_client(), None)
         } else {
             in_cluster()?
         };

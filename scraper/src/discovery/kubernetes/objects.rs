@@ -29,7 +29,26 @@ object!(Meta {
     owner_references: Vec<OwnerReference>,
 });
 object!(OwnerReference { kind: String, name: String, controller: bool });
-object!(Object { metadata: Meta, spec: Spec, status: ObjectStatus, subsets: Vec<Subset> });
+object!(Object {
+    metadata: Meta,
+    spec: Spec,
+    status: ObjectStatus,
+    subsets: Vec<Subset>,
+    address_type: String,
+    endpoints: Vec<SliceEndpoint>,
+    ports: Vec<SlicePort>,
+});
+object!(SliceEndpoint {
+    addresses: Vec<String>,
+    conditions: SliceConditions,
+    hostname: Option<String>,
+    node_name: Option<String>,
+    zone: Option<String>,
+    target_ref: Option<TargetRef>,
+    deprecated_topology: BTreeMap<String, String>,
+});
+object!(SliceConditions { ready: Option<bool>, serving: Option<bool>, terminating: Option<bool> });
+object!(SlicePort { name: Option<String>, port: Option<u32>, protocol: Option<String>, app_protocol: Option<String> });
 object!(Spec {
     node_name: String,
     #[serde(rename = "providerID")]
@@ -41,7 +60,16 @@ object!(Spec {
     cluster_ip: String,
     external_name: String,
     r#type: String,
+    ip_family_policy: String,
+    ip_families: Vec<String>,
+    ingress_class_name: Option<String>,
+    rules: Vec<IngressRule>,
+    tls: Vec<IngressTls>,
 });
+object!(IngressRule { host: String, http: Option<IngressHttp> });
+object!(IngressHttp { paths: Vec<IngressPath> });
+object!(IngressPath { path: String });
+object!(IngressTls { hosts: Vec<String> });
 object!(Container { name: String, image: String, ports: Vec<ContainerPort> });
 object!(ContainerPort { name: String, container_port: u32, protocol: String });
 object!(ServicePort { name: String, port: u32, protocol: String });

@@ -26,28 +26,57 @@ const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
     Node,
+    Namespace,
     Pod,
     Service,
     Endpoints,
+    EndpointSlice,
+    Ingress,
+    ReplicaSet,
+    Job,
 }
 
 impl Kind {
     fn resource(self) -> &'static str {
         match self {
             Kind::Node => "nodes",
+            Kind::Namespace => "namespaces",
             Kind::Pod => "pods",
             Kind::Service => "services",
             Kind::Endpoints => "endpoints",
+            Kind::EndpointSlice => "endpointslices",
+            Kind::Ingress => "ingresses",
+            Kind::ReplicaSet => "replicasets",
+            Kind::Job => "jobs",
         }
     }
 
-    /// Whose selectors apply.
-    pub(super) fn role(self) -> Role {
+    /// Where the API server has its group.
+    fn root(self) -> &'static str {
         match self {
-            Kind::Node => Role::Node,
-            Kind::Pod => Role::Pod,
-            Kind::Service => Role::Service,
-            Kind::Endpoints => Role::Endpoints,
+            Kind::EndpointSlice => "/apis/discovery.k8s.io/v1",
+            Kind::Ingress => "/apis/networking.k8s.io/v1",
+            Kind::ReplicaSet => "/apis/apps/v1",
+            Kind::Job => "/apis/batch/v1",
+            _ => "/api/v1",
+        }
+    }
+
+    /// Whether its objects live in namespaces.
+    pub(super) fn has_namespace(self) -> bool {
+        !matches!(self, Kind::Node | Kind::Namespace)
+    }
+
+    /// Whose selectors apply.
+    pub(super) fn role(self) -> Option<Role> {
+        match self {
+            Kind::Node => Some(Role::Node),
+            Kind::Pod => Some(Role::Pod),
+            Kind::Service => Some(Role::Service),
+            Kind::Endpoints => Some(Role::Endpoints),
+            Kind::EndpointSlice => Some(Role::EndpointSlice),
+            Kind::Ingress => Some(Role::Ingress),
+            Kind::Namespace | Kind::ReplicaSet | Kind::Job => None,
         }
     }
 }
@@ -147,9 +176,10 @@ impl Watch {
     }
 
     fn path(&self) -> String {
+        let (root, resource) = (self.kind.root(), self.kind.resource());
         match &self.namespace {
-            Some(namespace) => format!("/api/v1/namespaces/{namespace}/{}", self.kind.resource()),
-            None => format!("/api/v1/{}", self.kind.resource()),
+            Some(namespace) => format!("{root}/namespaces/{namespace}/{resource}"),
+            None => format!("{root}/{resource}"),
         }
     }
 

@@ -1,0 +1,301 @@
+//! The `scrape_configs` section.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use model::bytes::ByteSize;
+use model::duration::Duration;
+use model::labels::NameScheme;
+use model::relabel::{RelabelConfig, RelabelError, RelabelRule};
+use serde::{Deserialize, Serialize};
+
+use super::protocol::validate_protocols;
+use super::{
+    ConfigError, DEFAULT_PROTOCOLS, DEFAULT_TIMEOUT, DiscoveryConfigs, EscapingScheme, GlobalConfig,
+    NATIVE_HISTOGRAM_PROTOCOLS, Scheme, ScrapeProtocol, ValidationScheme, is_default,
+};
+use crate::with_discovery;
+
+/// Limits that a job inherits from the global section; 0 means none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Samples per scrape after metric relabelling.
+    pub samples: u64,
+    /// Targets per job after relabelling.
+    pub targets: u64,
+    /// Labels per series.
+    pub labels: u64,
+    /// Bytes of a label name.
+    pub label_name_bytes: u64,
+    /// Bytes of a label value.
+    pub label_value_bytes: u64,
+    /// Bytes of a page, uncompressed.
+    pub body_bytes: u64,
+    /// Buckets of a native histogram.
+    pub native_histogram_buckets: u64,
+    /// Dropped targets that are remembered to be shown.
+    pub keep_dropped_targets: u64,
+}
+
+with_discovery! {
+    /// One entry of `scrape_configs`, as written. What is absent or 0 is inherited.
+    #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
+    pub struct ScrapeConfig {
+        pub job_name: String,
+        #[serde(skip_serializing_if = "is_default")]
+        pub honor_labels: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub honor_timestamps: Option<bool>,
+        pub track_timestamps_staleness: bool,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub params: BTreeMap<String, Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub scrape_interval: Option<Duration>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub scrape_timeout: Option<Duration>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub scrape_native_histograms: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub always_scrape_classic_histograms: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub convert_classic_histograms_to_nhcb: Option<bool>,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub scrape_failure_log_file: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub metrics_path: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub scheme: Option<Scheme>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub enable_compression: Option<bool>,
+        #[serde(skip_serializing_if = "is_default")]
+        pub body_size_limit: ByteSize,
+        #[serde(skip_serializing_if = "is_default")]
+        pub sample_limit: u64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub target_limit: u64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub label_limit: u64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub label_name_length_limit: u64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub label_value_length_limit: u64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub native_histogram_bucket_limit: u64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub native_histogram_min_bucket_factor: f64,
+        #[serde(skip_serializing_if = "is_default")]
+        pub keep_dropped_targets: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub metric_name_validation_scheme: Option<ValidationScheme>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub metric_name_escaping_scheme: Option<EscapingScheme>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub extra_scrape_metrics: Option<bool>,
+    } {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub relabel_configs: Vec<RelabelConfig>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub metric_relabel_configs: Vec<RelabelConfig>,
+    }
+}
+
+/// What a scrape makes of histograms.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct HistogramConfig {
+    /// Native ones are stored as such.
+    pub native: bool,
+    /// Classic series are stored beside the native form.
+    pub always_classic: bool,
+    /// Classic ones are turned into native ones with custom buckets.
+    pub classic_to_custom: bool,
+    /// Buckets are merged until each is at least so much wider than the one before; 0 for as they come.
+    pub min_bucket_factor: f64,
+}
+
+/// A job ready to run: everything inherited is filled in, rules are compiled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobConfig {
+    /// As written, with what it inherits filled in: what `status/config` shows.
+    pub written: ScrapeConfig,
+    /// Name of the job.
+    pub name: String,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// How long a scrape may take; `timeout <= interval`.
+    pub timeout: Duration,
+    /// Formats to ask for, best first.
+    pub protocols: Vec<ScrapeProtocol>,
+    /// How names beyond the older formats are asked for.
+    pub escaping: EscapingScheme,
+    /// Whether timestamps on pages are used.
+    pub honor_timestamps: bool,
+    /// Whether pages may be compressed.
+    pub compression: bool,
+    /// Whether the `scrape_*` extras are written.
+    pub extra_metrics: bool,
+    /// Histograms.
+    pub histograms: HistogramConfig,
+    /// Limits.
+    pub limits: Limits,
+    /// Which names are valid.
+    pub names: NameScheme,
+    /// What finds targets.
+    pub discovery: DiscoveryConfigs,
+    /// For targets.
+    pub relabel: Vec<RelabelRule>,
+    /// For samples.
+    pub metric_relabel: Vec<RelabelRule>,
+}
+
+/// `own`, or `inherited` if that is 0.
+fn or_inherited<T: Default + PartialEq>(own: &mut T, inherited: T) {
+    if is_default(own) {
+        *own = inherited;
+    }
+}
+
+impl ScrapeConfig {
+    /// Fills in what is inherited, checks, and compiles. `global` is resolved.
+    ///
+    /// # Errors
+    /// Names the job and what is wrong with it.
+    pub fn resolve(mut self, global: &GlobalConfig) -> Result<JobConfig, ConfigError> {
+        if self.job_name.is_empty() {
+            return Err(ConfigError::NoName);
+        }
+        let job = self.job_name.clone();
+        let fail = |reason: String| ConfigError::Job { job: job.clone(), reason };
+        let (interval, timeout) = self.inherit_times(global).map_err(&fail)?;
+        self.validate_http_client().map_err(|e| fail(e.to_string()))?;
+        let discovery = self.discovery();
+        discovery.validate().map_err(&fail)?;
+        if self.relabel_configs.is_empty() {
+            self.validate_addresses().map_err(&fail)?;
+        }
+        let names: NameScheme = self.inherit_names(global).map_err(&fail)?.into();
+        let compile = |rules: &[RelabelConfig]| -> Result<Vec<RelabelRule>, ConfigError> {
+            let rules = rules.iter().cloned().map(|rule| RelabelRule::new(rule, names));
+            rules.collect::<Result<_, RelabelError>>().map_err(|e| fail(e.to_string()))
+        };
+        let relabel = compile(&self.relabel_configs)?;
+        let metric_relabel = compile(&self.metric_relabel_configs)?;
+        let histograms = self.inherit_histograms(global);
+        let protocols = self.inherit_protocols(global, histograms.native).map_err(&fail)?;
+        self.metrics_path.get_or_insert_with(|| "/metrics".into());
+        self.scheme.get_or_insert_default();
+        or_inherited(&mut self.scrape_failure_log_file, global.scrape_failure_log_file.clone());
+        Ok(JobConfig {
+            name: self.job_name.clone(),
+            interval,
+            timeout,
+            protocols,
+            escaping: self.metric_name_escaping_scheme.unwrap_or(EscapingScheme::AllowUtf8),
+            honor_timestamps: *self.honor_timestamps.get_or_insert(true),
+            compression: *self.enable_compression.get_or_insert(true),
+            extra_metrics: *self.extra_scrape_metrics.get_or_insert(global.extra_scrape_metrics),
+            histograms,
+            limits: self.inherit_limits(global),
+            names,
+            discovery,
+            relabel,
+            metric_relabel,
+            written: self,
+        })
+    }
+
+    fn inherit_times(&mut self, global: &GlobalConfig) -> Result<(Duration, Duration), String> {
+        let given = |time: Option<Duration>| time.filter(|time| !time.is_zero());
+        let interval = given(self.scrape_interval).unwrap_or(global.scrape_interval);
+        let inherited = global.scrape_timeout.unwrap_or(DEFAULT_TIMEOUT).min(interval);
+        let timeout = given(self.scrape_timeout).unwrap_or(inherited);
+        if timeout > interval {
+            return Err(format!("scrape timeout {timeout} is greater than scrape interval {interval}"));
+        }
+        (self.scrape_interval, self.scrape_timeout) = (Some(interval), Some(timeout));
+        Ok((interval, timeout))
+    }
+
+    fn inherit_names(&mut self, global: &GlobalConfig) -> Result<ValidationScheme, String> {
+        let own = self.metric_name_validation_scheme;
+        let names = *self.metric_name_validation_scheme.get_or_insert(global.metric_name_validation_scheme);
+        let inherited = match own {
+            Some(_) => EscapingScheme::for_names(names),
+            None => global
+                .metric_name_escaping_scheme
+                .unwrap_or(EscapingScheme::for_names(global.metric_name_validation_scheme)),
+        };
+        let escaping = *self.metric_name_escaping_scheme.get_or_insert(inherited);
+        if escaping == EscapingScheme::AllowUtf8 && names == ValidationScheme::Legacy {
+            return Err("utf8 metric names requested but validation scheme is not set to UTF8".into());
+        }
+        Ok(names)
+    }
+
+    fn inherit_histograms(&mut self, global: &GlobalConfig) -> HistogramConfig {
+        HistogramConfig {
+            native: *self.scrape_native_histograms.get_or_insert(global.scrape_native_histograms),
+            always_classic: *self
+                .always_scrape_classic_histograms
+                .get_or_insert(global.always_scrape_classic_histograms),
+            classic_to_custom: *self
+                .convert_classic_histograms_to_nhcb
+                .get_or_insert(global.convert_classic_histograms_to_nhcb),
+            min_bucket_factor: self.native_histogram_min_bucket_factor,
+        }
+    }
+
+    fn inherit_protocols(&mut self, global: &GlobalConfig, is_native: bool) -> Result<Vec<ScrapeProtocol>, String> {
+        let inherited = || match (&global.scrape_protocols, is_native) {
+            (Some(protocols), _) => protocols.clone(),
+            (None, true) => NATIVE_HISTOGRAM_PROTOCOLS.to_vec(),
+            (None, false) => DEFAULT_PROTOCOLS.to_vec(),
+        };
+        let protocols = self.scrape_protocols.get_or_insert_with(inherited);
+        validate_protocols(protocols)?;
+        Ok(protocols.clone())
+    }
+
+    fn inherit_limits(&mut self, global: &GlobalConfig) -> Limits {
+        or_inherited(&mut self.body_size_limit, global.body_size_limit);
+        or_inherited(&mut self.sample_limit, global.sample_limit);
+        or_inherited(&mut self.target_limit, global.target_limit);
+        or_inherited(&mut self.label_limit, global.label_limit);
+        or_inherited(&mut self.label_name_length_limit, global.label_name_length_limit);
+        or_inherited(&mut self.label_value_length_limit, global.label_value_length_limit);
+        or_inherited(&mut self.keep_dropped_targets, global.keep_dropped_targets);
+        Limits {
+            samples: self.sample_limit,
+            targets: self.target_limit,
+            labels: self.label_limit,
+            label_name_bytes: self.label_name_length_limit,
+            label_value_bytes: self.label_value_length_limit,
+            body_bytes: self.body_size_limit.0,
+            native_histogram_buckets: self.native_histogram_bucket_limit,
+            keep_dropped_targets: self.keep_dropped_targets,
+        }
+    }
+
+    /// Checks listed addresses. Where they are relabelled they may be anything.
+    fn validate_addresses(&self) -> Result<(), String> {
+        let mut addresses = self.static_configs.iter().flat_map(|group| &group.targets);
+        match addresses.find(|address| address.contains('/') || address.is_empty()) {
+            Some(address) => Err(format!("{address:?} is not a valid hostname")),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes relative files relative to the directory of the configuration file.
+    pub fn resolve_paths(&mut self, directory: &Path) {
+        self.resolve_http_paths(directory);
+        self.resolve_discovery_paths(directory);
+        if !self.scrape_failure_log_file.is_empty() {
+            self.scrape_failure_log_file = directory.join(&self.scrape_failure_log_file).to_string_lossy().into_owned();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Finding Alertmanagers: the discovery of the `alerting` section feeds the notifier.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use model::labels::Labels;
+use rules::notifier::HttpNotifier;
+use scraper::discovery::{Discovery, Sink, Update};
+use scraper::metrics::Metrics;
+use scraper::target::TargetGroup;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::app::USER_AGENT;
+use crate::config::AlertingConfig;
+
+/// Updates that may wait; discoveries pause beyond it.
+const UPDATES_MAX: usize = 64;
+
+/// The running discovery; ends when dropped.
+pub struct AlertmanagerDiscovery {
+    _tasks: JoinSet<()>,
+    discoveries: Vec<JoinHandle<()>>,
+}
+
+impl Drop for AlertmanagerDiscovery {
+    fn drop(&mut self) {
+        self.discoveries.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Groups of one set of Alertmanagers, by discovery and source.
+type Groups = BTreeMap<(usize, String), TargetGroup>;
+
+impl AlertmanagerDiscovery {
+    /// Tells `notifier` of what is listed in the configuration, and starts to look for the rest.
+    ///
+    /// # Errors
+    /// If a discovery's HTTP client cannot be built.
+    pub async fn start(config: &AlertingConfig, notifier: &Arc<HttpNotifier>, metrics: &Metrics) -> Result<Self> {
+        let (sender, updates) = mpsc::channel(UPDATES_MAX);
+        let mut sets: Vec<Groups> = Vec::new();
+        let mut discoveries = Vec::new();
+        for (set, alertmanager) in config.alertmanagers.iter().enumerate() {
+            let mut groups = Groups::new();
+            for (number, discovery) in Discovery::all_of(&alertmanager.discovery()).into_iter().enumerate() {
+                if let Discovery::Static(listed) = &discovery {
+                    let listed = scraper::discovery::static_groups(listed);
+                    groups.extend(listed.into_iter().map(|group| ((number, group.source.clone()), group)));
+                    continue;
+                }
+                let sink = Sink::new(&set.to_string(), number, sender.clone());
+                let started = discovery.start(sink, metrics.clone(), USER_AGENT).await;
+                discoveries.push(started.context("alerting: discovery")?);
+            }
+            notifier.set_discovered(set, &discovered(&groups));
+            sets.push(groups);
+        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow(updates, sets, Arc::clone(notifier)));
+        Ok(Self { _tasks: tasks, discoveries })
+    }
+}
+
+async fn follow(mut updates: mpsc::Receiver<Update>, mut sets: Vec<Groups>, notifier: Arc<HttpNotifier>) {
+    while let Some(Update { job, discovery, groups }) = updates.recv().await {
+        let Some((set, known)) = job.parse().ok().and_then(|set: usize| Some((set, sets.get_mut(set)?))) else {
+            continue;
+        };
+        for group in groups {
+            known.insert((discovery, group.source.clone()), group);
+        }
+        known.retain(|_, group| !group.targets.is_empty());
+        notifier.set_discovered(set, &discovered(known));
+    }
+}
+
+/// Labels of each target, its group's among them.
+fn discovered(groups: &Groups) -> Vec<Labels> {
+    let targets = groups.values().flat_map(|group| {
+        group.targets.iter().map(|target| {
+            let mut labels = group.labels.to_builder();
+            target.iter().for_each(|(name, value)| {
+                labels.set(name, value);
+            });
+            labels.build()
+        })
+    });
+    targets.collect()
+}

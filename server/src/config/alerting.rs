@@ -1,0 +1,117 @@
+//! The `alerting` section.
+
+use std::path::Path;
+
+use model::duration::Duration;
+use model::relabel::RelabelConfig;
+use rules::notifier;
+use serde::{Deserialize, Serialize};
+
+use super::is_default;
+use super::remote::SigV4Config;
+
+/// `alerting`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
+pub struct AlertingConfig {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alert_relabel_configs: Vec<RelabelConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alertmanagers: Vec<AlertmanagerConfig>,
+}
+
+/// The API to speak: there is one left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiVersion {
+    /// `/api/v2/alerts`
+    #[default]
+    V2,
+}
+
+fn http() -> String {
+    "http".into()
+}
+
+fn ten_seconds() -> Duration {
+    notifier::DEFAULT_TIMEOUT
+}
+
+scraper::with_discovery! {
+    /// One entry of `alertmanagers`.
+    #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
+    pub struct AlertmanagerConfig {
+    } {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub sigv4: Option<SigV4Config>,
+        #[serde(default = "http")]
+        pub scheme: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub path_prefix: String,
+        #[serde(default = "ten_seconds")]
+        pub timeout: Duration,
+        pub api_version: ApiVersion,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub relabel_configs: Vec<RelabelConfig>,
+        #[serde(skip_serializing_if = "is_default")]
+        pub alert_relabel_configs: Vec<RelabelConfig>,
+    }
+}
+
+impl AlertingConfig {
+    /// Makes relative files relative to `directory`.
+    pub fn resolve_paths(&mut self, directory: &Path) {
+        for alertmanager in &mut self.alertmanagers {
+            alertmanager.resolve_http_paths(directory);
+            alertmanager.resolve_discovery_paths(directory);
+        }
+    }
+
+    /// Checks the section.
+    ///
+    /// # Errors
+    /// All faults.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut faults: Vec<String> = self.notifier().validate().err().map(|e| e.to_string()).into_iter().collect();
+        faults.extend(self.alertmanagers.iter().filter_map(|alertmanager| alertmanager.validate().err()));
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// The section as the notifier takes it.
+    pub fn notifier(&self) -> notifier::AlertingConfig {
+        let alertmanagers = self.alertmanagers.iter().map(|alertmanager| notifier::AlertmanagerConfig {
+            http: alertmanager.http_client(),
+            timeout: alertmanager.timeout,
+            path_prefix: alertmanager.path_prefix.clone(),
+            scheme: alertmanager.scheme.clone(),
+            alert_relabel_configs: alertmanager.alert_relabel_configs.clone(),
+            relabel_configs: alertmanager.relabel_configs.clone(),
+        });
+        notifier::AlertingConfig {
+            alert_relabel_configs: self.alert_relabel_configs.clone(),
+            alertmanagers: alertmanagers.collect(),
+        }
+    }
+}
+
+impl AlertmanagerConfig {
+    fn validate(&self) -> Result<(), String> {
+        let fault = |reason: String| format!("alerting: alertmanagers: {reason}");
+        self.validate_http_client().map_err(|e| fault(e.to_string()))?;
+        self.discovery().validate().map_err(fault)?;
+        let has_other = self.basic_auth.is_some() || self.authorization.is_some() || self.oauth2.is_some();
+        if has_other && self.sigv4.is_some() {
+            return Err(fault("at most one of basic_auth, authorization, oauth2, & sigv4 must be configured".into()));
+        }
+        if self.relabel_configs.is_empty()
+            && let Some(address) =
+                self.static_configs.iter().flat_map(|group| &group.targets).find(|address| address.contains('/'))
+        {
+            return Err(fault(format!("{address:?} is not a valid hostname")));
+        }
+        Ok(())
+    }
+}

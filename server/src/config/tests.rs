@@ -1,0 +1,82 @@
+//! The configuration as a whole, against upstream's own good and bad files too.
+
+use super::*;
+
+fn faults(text: &str) -> String {
+    parse(Path::new("p.yml"), text, Depth::SyntaxOnly).err().map(|e| e.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn unknown_keys_are_refused_with_file_and_line() {
+    let text = "scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n";
+    assert!(faults(text).starts_with("p.yml:3:"), "{}", faults(text));
+    assert!(faults(text).contains("scrape_intervall"));
+    assert!(faults("global:\n  scrape_interval: 5x\n").starts_with("p.yml:2:"));
+}
+
+#[test]
+fn all_faults_of_a_file_are_told() {
+    let told = faults("global: {scrape_timeout: 2m}\nscrape_configs:\n- job_name: a\n- job_name: a\n- job_name: ''\n");
+    assert_eq!(told.lines().count(), 3, "{told}");
+}
+
+#[test]
+fn secrets_are_masked_when_printed() {
+    let text = "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: hunter2}\n";
+    let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly).unwrap();
+    assert!(config.printed.contains("<secret>") && !config.printed.contains("hunter2"), "{}", config.printed);
+    assert!(config.printed.contains("metrics_path: /metrics"), "{}", config.printed);
+}
+
+/// Upstream's files, where they are at hand.
+fn conformance(folder: &str) -> Vec<PathBuf> {
+    let root = std::env::var_os("CRESSET_CONFORMANCE_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
+    if !root.is_dir() {
+        assert!(std::env::var_os("CI").is_none(), "{} must be there in CI", root.display());
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(root.join("config").join(folder)).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.to_string_lossy().ends_with(&format!(".{folder}.yml")));
+    files.sort();
+    files
+}
+
+#[test]
+fn upstreams_good_files_load_and_print_back() {
+    let mut failed = Vec::new();
+    for file in conformance("good") {
+        let text = std::fs::read_to_string(&file).unwrap();
+        match parse(&file, &text, Depth::SyntaxOnly) {
+            Ok(config) => {
+                assert!(!config.printed.contains("mysecret"), "{}: a secret is shown", file.display());
+                let again = parse(&file, &config.printed, Depth::SyntaxOnly);
+                match again {
+                    Ok(again) if again.printed == config.printed => {}
+                    // Its labels hold a `$` once they are expanded, which stands for itself only as `$$`.
+                    Ok(_) if file.ends_with("external_labels.good.yml") => {}
+                    Ok(again) => failed.push(format!("{}: prints as another\n{}", file.display(), again.printed)),
+                    Err(error) => failed.push(format!("{}: what is printed does not load: {error}", file.display())),
+                }
+            }
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn upstreams_bad_files_are_refused() {
+    // Their fault lies in files they name.
+    const NAMED: [&str; 2] = ["scrape_config_files_double_import", "scrape_config_files_global_duplicate"];
+    for file in conformance("bad") {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let depth = if NAMED.iter().any(|known| name.starts_with(known)) { Depth::Whole } else { Depth::SyntaxOnly };
+        match parse(&file, &text, depth) {
+            Ok(_) => panic!("{} was taken", file.display()),
+            Err(error) => assert!(error.to_string().starts_with(&*file.to_string_lossy()), "{error}"),
+        }
+    }
+}
