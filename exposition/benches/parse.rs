@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use exposition::parse::{Entry, Format, Parser, validate};
+use exposition::parse::{Entry, Parser, validate};
 
 /// The page of upstream's own parser benches if it is at hand, else one of the same make.
 fn page() -> String {
@@ -20,7 +20,7 @@ fn page() -> String {
 }
 
 fn series_of(page: &str) -> Vec<String> {
-    let mut parser = Parser::new(Format::Text, page);
+    let mut parser = Parser::text(page);
     let mut all = Vec::new();
     while let Some(entry) = parser.advance("").expect("the page is valid") {
         if let Entry::Sample(line) = entry {
@@ -32,7 +32,7 @@ fn series_of(page: &str) -> Vec<String> {
 
 fn parse(page: &[u8], predictions: &[String]) -> f64 {
     let text = validate(page).expect("the page is UTF-8");
-    let mut parser = Parser::new(Format::Text, text);
+    let mut parser = Parser::text(text);
     let mut next = predictions.iter();
     let mut predicted = next.next().map_or("", String::as_str);
     let mut sum = 0.0;

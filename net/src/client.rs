@@ -87,6 +87,24 @@ impl HttpClient {
     pub async fn new(config: HttpClientConfig, user_agent: &str) -> Result<Self, ClientError> {
         config.validate()?;
         let client = builder(&config, user_agent).await?.build()?;
+        Self::with(config, user_agent, client).await
+    }
+
+    /// As [`HttpClient::new`], but every request goes to the socket at `path`, whatever its URL says.
+    ///
+    /// # Errors
+    /// As [`HttpClient::new`].
+    pub async fn over_unix_socket(
+        config: HttpClientConfig,
+        path: PathBuf,
+        user_agent: &str,
+    ) -> Result<Self, ClientError> {
+        config.validate()?;
+        let client = builder(&config, user_agent).await?.unix_socket(path).build()?;
+        Self::with(config, user_agent, client).await
+    }
+
+    async fn with(config: HttpClientConfig, user_agent: &str, client: Client) -> Result<Self, ClientError> {
         let tokens = match &config.oauth2 {
             Some(oauth2) => Some(TokenSource::new(oauth2.clone(), user_agent).await?),
             None => None,

@@ -3,15 +3,23 @@
 //! Each configured mechanism runs as one task that sends [`Update`]s through its [`Sink`]: groups that changed, whole;
 //! a group without targets is gone.
 
+mod consul;
+mod dns;
+mod docker;
 pub mod file;
 pub mod http;
 pub mod kubernetes;
+mod nomad;
+mod refresh;
 
-use net::client::{ClientError, HttpClient};
+use net::client::ClientError;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::config::{DiscoveryConfigs, FileSdConfig, HttpSdConfig, JobConfig, KubernetesSdConfig, StaticConfig};
+use crate::config::{
+    ConsulSdConfig, DiscoveryConfigs, DnsSdConfig, DockerSdConfig, FileSdConfig, HttpSdConfig, JobConfig,
+    KubernetesSdConfig, NomadSdConfig, StaticConfig,
+};
 use crate::metrics::Metrics;
 use crate::target::TargetGroup;
 use model::labels::{Labels, LabelsBuilder};
@@ -59,6 +67,14 @@ pub enum Discovery {
     Http(Box<HttpSdConfig>),
     /// Objects of a cluster API.
     Kubernetes(Box<KubernetesSdConfig>),
+    /// Records of names.
+    Dns(DnsSdConfig),
+    /// Services of a Consul server.
+    Consul(Box<ConsulSdConfig>),
+    /// Containers of a Docker daemon.
+    Docker(Box<DockerSdConfig>),
+    /// Services of a Nomad server.
+    Nomad(Box<NomadSdConfig>),
 }
 
 impl Discovery {
@@ -71,6 +87,10 @@ impl Discovery {
         all.extend(configs.file_sd_configs.iter().cloned().map(Discovery::File));
         all.extend(configs.http_sd_configs.iter().cloned().map(|c| Discovery::Http(Box::new(c))));
         all.extend(configs.kubernetes_sd_configs.iter().cloned().map(|c| Discovery::Kubernetes(Box::new(c))));
+        all.extend(configs.dns_sd_configs.iter().cloned().map(Discovery::Dns));
+        all.extend(configs.consul_sd_configs.iter().cloned().map(|c| Discovery::Consul(Box::new(c))));
+        all.extend(configs.docker_sd_configs.iter().cloned().map(|c| Discovery::Docker(Box::new(c))));
+        all.extend(configs.nomad_sd_configs.iter().cloned().map(|c| Discovery::Nomad(Box::new(c))));
         all
     }
 
@@ -85,8 +105,26 @@ impl Discovery {
             }),
             Discovery::File(config) => tokio::spawn(file::run(config, sink, metrics)),
             Discovery::Http(config) => {
-                let client = HttpClient::new(config.http_client(), user_agent).await?;
-                tokio::spawn(http::run(*config, client, sink, metrics))
+                let interval = config.refresh_interval.as_std();
+                let source = http::Http::new(*config, metrics.clone(), user_agent).await?;
+                tokio::spawn(refresh::run(source, interval, sink, metrics))
+            }
+            Discovery::Dns(config) => {
+                let interval = config.refresh_interval.as_std();
+                tokio::spawn(refresh::run(dns::Dns::new(config, metrics.clone()), interval, sink, metrics))
+            }
+            Discovery::Docker(config) => {
+                let interval = config.refresh_interval.as_std();
+                let source = docker::Docker::new(*config, user_agent).await?;
+                tokio::spawn(refresh::run(source, interval, sink, metrics))
+            }
+            Discovery::Nomad(config) => {
+                let interval = config.refresh_interval.as_std();
+                let source = nomad::Nomad::new(*config, user_agent).await?;
+                tokio::spawn(refresh::run(source, interval, sink, metrics))
+            }
+            Discovery::Consul(config) => {
+                tokio::spawn(consul::Consul::new(*config, metrics, user_agent).await?.run(sink))
             }
             Discovery::Kubernetes(config) => {
                 tokio::spawn(kubernetes::run(*config, sink, metrics, user_agent.to_owned()))
@@ -116,3 +154,6 @@ fn address_labels(address: &str) -> LabelsBuilder {
     builder.set("__address__", address);
     builder
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,16 @@ pub struct Metrics {
     pub discovered: Family<JobLabels, Gauge>,
     /// Files of file discovery that could not be read.
     pub file_errors: Counter,
-    /// Failures of HTTP discovery.
+    /// Refreshes of polling discoveries that failed, by mechanism.
+    pub refresh_failures: Family<JobLabels, Counter>,
+    /// Of these, of HTTP discovery.
     pub http_failures: Counter,
+    /// Questions of DNS discovery.
+    pub dns_lookups: Counter,
+    /// Of these, not answered.
+    pub dns_lookup_failures: Counter,
+    /// Requests of Consul discovery that failed.
+    pub consul_failures: Counter,
     /// Failures of the Kubernetes watch.
     pub kubernetes_failures: Counter,
     /// Events of the Kubernetes watch, by role and event.
@@ -117,7 +125,23 @@ impl Metrics {
                 "Files of file discovery that could not be read",
                 m.file_errors.clone(),
             );
+            r.register(
+                "prometheus_sd_refresh_failures",
+                "Number of refresh failures for the given SD mechanism",
+                m.refresh_failures.clone(),
+            );
             r.register("prometheus_sd_http_failures", "Failed refreshes of HTTP discovery", m.http_failures.clone());
+            r.register("prometheus_sd_dns_lookups", "The number of DNS-SD lookups", m.dns_lookups.clone());
+            r.register(
+                "prometheus_sd_dns_lookup_failures",
+                "The number of DNS-SD lookup failures",
+                m.dns_lookup_failures.clone(),
+            );
+            r.register(
+                "prometheus_sd_consul_rpc_failures",
+                "The number of Consul RPC call failures",
+                m.consul_failures.clone(),
+            );
             r.register(
                 "prometheus_sd_kubernetes_failures",
                 "Failed requests of Kubernetes discovery",

@@ -138,7 +138,7 @@ impl ProtobufPage {
     }
 
     fn entry<'a>(&'a self, stored: &'a Stored) -> Entry<'a> {
-        let text = |range: &Text| &self.text[range.clone()];
+        let text = |range: &Text| self.text_at(range);
         match stored {
             Stored::Help { name, text: help } => Entry::Help { name: text(name), text: text(help) },
             Stored::Type { name, metric_type } => Entry::Type { name: text(name), metric_type: *metric_type },
@@ -163,7 +163,12 @@ impl ProtobufPage {
     }
 
     fn exemplar(&self, stored: &StoredExemplar) -> ExemplarText<'_> {
-        ExemplarText { labels: &self.text[stored.labels.clone()], value: stored.value, timestamp: stored.timestamp }
+        ExemplarText { labels: self.text_at(&stored.labels), value: stored.value, timestamp: stored.timestamp }
+    }
+
+    /// Ranges begin and end where a text was pushed, so each is one of characters.
+    fn text_at(&self, range: &Text) -> &str {
+        self.text.get(range.clone()).unwrap_or("")
     }
 
     fn push_text(&mut self, text: &str) -> Text {
