@@ -128,7 +128,7 @@ fn native_and_classic_buckets_are_taken_as_asked() {
     });
     let native = format!("h {value:?} [0.3]");
     assert_eq!(told(&families, NativeHistograms { native: false, ..NATIVE })[1..], classic);
-    assert_eq!(told(&families, NATIVE)[1..], std::slice::from_ref(&native));
+    assert_eq!(&told(&families, NATIVE)[1..], std::slice::from_ref(&native));
     let all = told(&families, NativeHistograms { always_classic: true, ..NATIVE });
     assert_eq!(all[1], native);
     assert_eq!(all[2..], classic);
