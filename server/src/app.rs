@@ -9,15 +9,14 @@ use std::time::Duration as StdDuration;
 
 use anyhow::{Context, Result};
 use exposition::registry::Registry;
-use model::duration::Duration;
 use model::labels::Labels;
-use model::sample::Timestamp;
 use model::storage::Appendable;
 use net::clock::Clock;
 use net::server::{Config as ListenConfig, Server};
 use net::shutdown::Shutdown;
 use parking_lot::{Mutex, RwLock};
 use promql::Engine;
+use promql::active::ActiveQueries;
 use rules::group::GroupContext;
 use rules::manager::{Defaults, Manager as RuleManager};
 use rules::notifier::{HttpNotifier, Notice, Notifier};
@@ -30,15 +29,12 @@ use tsdb::Db;
 use crate::alerting::AlertmanagerDiscovery;
 use crate::config::{self, Config};
 use crate::evaluator::EngineEvaluator;
-use crate::flags::{QueryFlags, RuleFlags};
+use crate::features::Features;
+use crate::flags::{QueryFlags, RuleFlags, TsdbFlags};
 use crate::http::{Api, ConfigStatus, ReloadRequest, routes};
+use crate::storage;
 use crate::storage_metrics::StorageMetrics;
 
-/// How long samples are kept where nothing is said.
-const DEFAULT_RETENTION: Duration = Duration::from_seconds(15 * 24 * 3600);
-/// How often the storage is synced if due, and how often it gets its upkeep.
-const SYNC_INTERVAL: StdDuration = StdDuration::from_millis(250);
-const UPKEEP_EVERY: u32 = 20;
 /// How long a stop may take before what is left is left.
 const STOP_PATIENCE: StdDuration = StdDuration::from_secs(10);
 /// How long unsent alerts may hold up a stop.
@@ -55,8 +51,8 @@ pub struct Options {
     pub config_file: PathBuf,
     /// Data directory of the storage.
     pub storage: PathBuf,
-    /// Retention by flag.
-    pub retention: Option<Duration>,
+    /// Storage by flag.
+    pub tsdb: TsdbFlags,
     /// Whether the data directory is locked.
     pub lock: tsdb::LockFile,
     /// Where to listen.
@@ -71,8 +67,10 @@ pub struct Options {
     pub lifecycle: bool,
     /// The remote-write receiver.
     pub remote_write: bool,
-    /// Experimental parts of PromQL.
-    pub language: promql::Options,
+    /// Experimental parts.
+    pub features: Features,
+    /// The admin endpoints.
+    pub admin: bool,
     /// Engine.
     pub query: QueryFlags,
     /// Rule engine.
@@ -128,14 +126,13 @@ impl Notifier for Fanout {
 
 /// What a reload changes.
 struct Reloader {
-    config_file: PathBuf,
+    options: Options,
     api: Arc<Api>,
     storage: Arc<Db>,
     evaluator: Arc<EngineEvaluator>,
     notifier: Arc<Fanout>,
     rule_metrics: rules::metrics::Metrics,
     scrape_metrics: scraper::metrics::Metrics,
-    rule_flags: RuleFlags,
     /// The context of rule groups in force, and what of the configuration it depends on.
     context: Mutex<Option<(Arc<GroupContext>, Labels)>>,
 }
@@ -148,9 +145,8 @@ impl App {
     pub async fn start(options: Options, registry: Registry, shutdown: &Shutdown) -> Result<Self> {
         let loaded = config::load(&options.config_file).context("error loading config")?;
         let clock = Clock::System;
-        let configured_time = Some(loaded.storage.tsdb.retention.time).filter(|time| !time.is_zero());
-        let retention = options.retention.or(configured_time).unwrap_or(DEFAULT_RETENTION);
-        let db = open_storage(&options, retention).await?;
+        let db = storage::open(&options, &loaded.storage).await?;
+        let queries = active_queries(&options)?;
         registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
         let mut servers = Vec::new();
         for address in &options.listen {
@@ -188,7 +184,9 @@ impl App {
             config: RwLock::new(ConfigStatus::default()),
             flags: options.flags.clone(),
             started_ms: clock.now_ms(),
-            retention: retention.to_string(),
+            queries,
+            admin: options.admin,
+            features: options.features,
             clock,
             reloads: reloads.clone(),
             quit: Arc::clone(&quit),
@@ -202,24 +200,24 @@ impl App {
             cwd: std::env::current_dir().unwrap_or_default(),
             external_url: external_url.clone(),
         });
+        let prefix = options.route_prefix.clone().unwrap_or_else(|| path_of(&external_url));
         let reloader = Reloader {
-            config_file: options.config_file.clone(),
             api: Arc::clone(&api),
             storage: Arc::clone(&db),
             evaluator: Arc::new(EngineEvaluator { db: Arc::clone(&db), engine, timeout: options.query.timeout }),
             notifier: Arc::clone(&notifier),
             rule_metrics,
             scrape_metrics,
-            rule_flags: options.rules.clone(),
             context: Mutex::new(None),
+            options,
         };
         reloader.run(loaded).await.context("error applying config")?;
-        let prefix = options.route_prefix.clone().unwrap_or_else(|| path_of(&external_url));
         for server in servers {
             shutdown.spawn(server.serve(routes(Arc::clone(&api), &prefix), shutdown.clone()));
         }
         tokio::spawn(reloader.serve(requests));
-        shutdown.spawn(keep_up(Arc::clone(&db), clock, shutdown.clone()));
+        shutdown.spawn(storage::keep_synced(Arc::clone(&db), clock, shutdown.clone()));
+        shutdown.spawn(storage::keep_up(Arc::clone(&db), clock, shutdown.clone()));
         api.ready.store(true, Ordering::Release);
         Ok(Self { addresses, quit, db, scraper, rules, notifier, reloads })
     }
@@ -254,30 +252,36 @@ impl App {
     }
 }
 
-async fn open_storage(options: &Options, retention: Duration) -> Result<Arc<Db>> {
-    let mut config = tsdb::Config::default();
-    config.retention_ms = Some(retention.as_millis());
-    config.lock_file = options.lock;
-    let directory = options.storage.clone();
-    let db = tokio::task::spawn_blocking(move || Db::open(&directory, config)).await??;
-    let report = db.replay_report();
-    for damage in &report.damage {
-        tracing::error!(%damage, "damage found while replaying; what is left was kept");
-    }
-    let (series, samples, segments) = (report.series, report.samples + report.samples_mapped, report.segments);
-    tracing::info!(series, samples, segments, "write-ahead log replayed");
-    Ok(Arc::new(db))
-}
-
 fn engine_config(options: &Options, loaded: &Config) -> promql::Config {
     promql::Config {
         lookback: options.query.lookback,
         max_samples: options.query.samples_max,
         default_subquery_step: loaded.global.evaluation_interval,
-        language: options.language,
+        language: options.features.language,
+        delayed_name_removal: options.features.delayed_name_removal,
+        start_timestamps: options.features.start_timestamps,
+        max_memory: options.query.memory_max.map_or_else(memory_share, |bytes| bytes.0),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..promql::Config::default()
     }
+}
+
+/// A quarter of the memory that is available now.
+fn memory_share() -> u64 {
+    let information = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = information.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    // Where the system does not say, only the limits of each query hold.
+    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes * 1024 / 4)
+}
+
+/// The list of running queries, on a file that tells after a crash what ran.
+fn active_queries(options: &Options) -> Result<Arc<ActiveQueries>> {
+    let (queries, left) = ActiveQueries::open(&options.storage, options.query.concurrency_max.max(1))?;
+    if let Some(queries) = left {
+        tracing::info!(queries, "these queries didn't finish in the last run");
+    }
+    Ok(Arc::new(queries))
 }
 
 /// Servers with other external labels, or on other machines, scrape at other moments.
@@ -313,31 +317,13 @@ fn path_of(url: &str) -> String {
     url::Url::parse(url).map_or_else(|_| String::new(), |url| url.path().trim_end_matches('/').to_owned())
 }
 
-/// Syncs and maintains the storage until the stop.
-async fn keep_up(db: Arc<Db>, clock: Clock, shutdown: Shutdown) {
-    let mut turn: u32 = 0;
-    while shutdown.until(tokio::time::sleep(SYNC_INTERVAL)).await.is_some() {
-        turn = turn.wrapping_add(1);
-        let (db, now) = (Arc::clone(&db), Timestamp(clock.now_ms()));
-        let upkeep = turn.is_multiple_of(UPKEEP_EVERY);
-        let work = tokio::task::spawn_blocking(move || if upkeep { db.maintain(now) } else { db.sync_if_due(now) });
-        match work.await {
-            Ok(Ok(())) => {}
-            // It is tried again at the next turn; the log is not filled with it.
-            Ok(Err(error)) if turn.is_multiple_of(UPKEEP_EVERY) => tracing::error!(%error, "storage upkeep failed"),
-            Ok(Err(_)) => {}
-            Err(error) => tracing::error!(%error, "storage upkeep failed"),
-        }
-    }
-}
-
 impl Reloader {
     /// Answers reload requests one by one until the program ends.
     async fn serve(self, mut requests: mpsc::Receiver<ReloadRequest>) {
         while let Some(reply) = requests.recv().await {
             let result = self.reload().await;
             match &result {
-                Ok(()) => tracing::info!(file = %self.config_file.display(), "configuration loaded"),
+                Ok(()) => tracing::info!(file = %self.options.config_file.display(), "configuration loaded"),
                 Err(error) => {
                     self.api.config.write().last_successful = false;
                     tracing::error!(error, "configuration could not be reloaded; the old one stays in force");
@@ -349,7 +335,7 @@ impl Reloader {
     }
 
     async fn reload(&self) -> Result<(), String> {
-        let path = self.config_file.clone();
+        let path = self.options.config_file.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await.map_err(|e| e.to_string())?;
         self.run(loaded.map_err(|e| e.to_string())?).await.map_err(|e| format!("{e:#}"))
     }
@@ -357,6 +343,7 @@ impl Reloader {
     /// Puts a checked configuration into force.
     async fn run(&self, loaded: Config) -> Result<()> {
         let configured = configured(&loaded, &self.rule_metrics, &self.scrape_metrics).await?;
+        storage::apply(&self.storage, &self.options, &loaded.storage)?;
         self.api.scraper.apply(loaded.jobs).await?;
         for (key, file) in [
             ("query_log_file", &loaded.global.query_log_file),
@@ -389,7 +376,7 @@ impl Reloader {
         {
             return (Arc::clone(context), false);
         }
-        let flags = &self.rule_flags;
+        let flags = &self.options.rules;
         let context = Arc::new(GroupContext {
             storage: Arc::clone(&self.storage) as Arc<dyn Appendable>,
             queryable: Arc::clone(&self.storage) as Arc<dyn model::storage::Queryable>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use model::bytes::ByteSize;
 use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
@@ -138,11 +139,55 @@ pub struct StackFlags {
     #[arg(long = "cluster.listen-address", default_value = "127.0.0.1:6443")]
     pub cluster_listen: String,
     #[command(flatten)]
+    pub tsdb: TsdbFlags,
+    #[command(flatten)]
     pub query: QueryFlags,
     #[command(flatten)]
     pub rules: RuleFlags,
     #[command(flatten)]
     pub log: LogFlags,
+}
+
+/// Flags of the storage.
+#[derive(Debug, Clone, Args)]
+pub struct TsdbFlags {
+    /// How long to retain samples in storage; 15d if set nowhere
+    #[arg(long = "storage.tsdb.retention.time")]
+    pub retention: Option<Duration>,
+    /// Maximum number of bytes that can be stored for blocks, with a unit: B, KB, MB, GB, TB, PB, EB
+    #[arg(long = "storage.tsdb.retention.size")]
+    pub retention_size: Option<ByteSize>,
+    /// Compress the write-ahead log
+    #[arg(long = "storage.tsdb.wal-compression", hide = true, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub wal_compression: bool,
+    /// How the write-ahead log is compressed
+    #[arg(long = "storage.tsdb.wal-compression-type", hide = true, default_value = "snappy")]
+    pub wal_compression_type: WalCompression,
+    /// Size at which to split write-ahead log segments
+    #[arg(long = "storage.tsdb.wal-segment-size", hide = true)]
+    pub wal_segment_size: Option<ByteSize>,
+    /// The maximum size of a single file of a block's chunks
+    #[arg(long = "storage.tsdb.max-block-chunk-segment-size", hide = true)]
+    pub block_segment_size: Option<ByteSize>,
+    /// Target number of samples per chunk
+    #[arg(long = "storage.tsdb.samples-per-chunk", hide = true, default_value_t = 120)]
+    pub samples_per_chunk: u16,
+    /// Minimum duration of a data block before being persisted
+    #[arg(long = "storage.tsdb.min-block-duration", hide = true, default_value = "2h")]
+    pub block_range: Duration,
+    /// Maximum duration compacted blocks may span; 10% of the retention, 31d at most, if absent
+    #[arg(long = "storage.tsdb.max-block-duration", hide = true)]
+    pub block_range_max: Option<Duration>,
+}
+
+/// How the write-ahead log is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WalCompression {
+    /// Fast.
+    Snappy,
+    /// Small.
+    Zstd,
 }
 
 /// Flags of the query engine.
@@ -157,6 +202,9 @@ pub struct QueryFlags {
     /// Maximum number of samples a single query can load into memory
     #[arg(long = "query.max-samples", default_value_t = 50_000_000)]
     pub samples_max: u64,
+    /// Maximum number of bytes that all queries together may hold in memory; a quarter of what is available if absent
+    #[arg(long = "query.max-memory")]
+    pub memory_max: Option<ByteSize>,
     /// The maximum lookback duration for retrieving metrics during expression evaluations
     #[arg(long = "query.lookback-delta", default_value = "5m")]
     pub lookback: Duration,
@@ -185,9 +233,8 @@ pub struct ServerFlags {
     /// Base path for metrics storage
     #[arg(long = "storage.tsdb.path", default_value = "data/")]
     pub storage: PathBuf,
-    /// How long to retain samples in storage; 15d if set nowhere
-    #[arg(long = "storage.tsdb.retention.time")]
-    pub retention: Option<Duration>,
+    #[command(flatten)]
+    pub tsdb: TsdbFlags,
     /// Do not create lockfile in data directory
     #[arg(long = "storage.tsdb.no-lockfile")]
     pub no_lockfile: bool,
@@ -203,6 +250,9 @@ pub struct ServerFlags {
     /// Enable shutdown and reload via HTTP request
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
+    /// Enable API endpoints for admin control actions
+    #[arg(long = "web.enable-admin-api")]
+    pub enable_admin: bool,
     /// Enable API endpoint accepting remote write requests
     #[arg(long = "web.enable-remote-write-receiver")]
     pub enable_remote_write: bool,
@@ -324,8 +374,9 @@ pub struct ClusterFlags {
 /// Rewrites what `kingpin`, the flag library of the programs replaced, writes in another way than ours:
 /// `--collector.cpu` and `--no-collector.cpu` name collectors; `--no-X` of a switch that is off anyway says nothing.
 pub fn normalised(args: impl IntoIterator<Item = String>) -> Vec<String> {
-    const OFF_ANYWAY: [&str; 5] = [
+    const OFF_ANYWAY: [&str; 6] = [
         "--no-web.enable-lifecycle",
+        "--no-web.enable-admin-api",
         "--no-web.enable-remote-write-receiver",
         "--no-storage.tsdb.no-lockfile",
         "--no-web.disable-exporter-metrics",
@@ -337,6 +388,7 @@ pub fn normalised(args: impl IntoIterator<Item = String>) -> Vec<String> {
         .map(|arg| match (arg.strip_prefix("--collector."), arg.strip_prefix("--no-collector.")) {
             (Some(name), _) if collector(name) => format!("--collector={name}"),
             (_, Some(name)) if collector(name) => format!("--no-collector={name}"),
+            _ if arg == "--no-storage.tsdb.wal-compression" => "--storage.tsdb.wal-compression=false".to_owned(),
             _ => arg,
         })
         .collect()

@@ -1,5 +1,7 @@
 //! The HTTP API: what Prometheus serves, on what this process runs.
 
+mod active;
+mod admin;
 mod envelope;
 mod federate;
 mod json;
@@ -19,7 +21,7 @@ use std::sync::atomic::AtomicBool;
 use ::rules::manager::Manager as RuleManager;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{Html, IntoResponse, Redirect};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use axum::{Router, http::StatusCode, http::header};
 use exposition::registry::Registry;
 use model::duration::Duration;
@@ -27,11 +29,14 @@ use model::labels::Labels;
 use net::clock::Clock;
 use parking_lot::RwLock;
 use promql::Engine;
+use promql::active::ActiveQueries;
 use scraper::manager::Manager as ScrapeManager;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tsdb::Db;
+
+use crate::features::Features;
 
 /// The largest form body of a query.
 const FORM_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -76,8 +81,12 @@ pub struct Api {
     pub flags: BTreeMap<String, String>,
     /// When the process started, in milliseconds since the epoch.
     pub started_ms: i64,
-    /// How long samples are kept, as shown.
-    pub retention: String,
+    /// Queries that run.
+    pub queries: Arc<ActiveQueries>,
+    /// `--web.enable-admin-api`
+    pub admin: bool,
+    /// Experimental parts.
+    pub features: Features,
     /// The time.
     pub clock: Clock,
     /// Where reload requests go.
@@ -101,7 +110,9 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
     let v1 = Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
+        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/format_query", get(query::format).post(query::format))
+        .route("/parse_query", get(query::parse).post(query::parse))
         .route("/series", get(labels::series).post(labels::series))
         .route("/labels", get(labels::names).post(labels::names))
         .route("/label/{name}/values", get(labels::values))
@@ -118,6 +129,11 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/status/buildinfo", get(status::build))
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/walreplay", get(status::wal_replay))
+        .route("/status/active_queries", get(active::list))
+        .route("/status/active_queries/{id}", delete(active::cancel))
+        .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
+        .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/write", any(remote::write))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))

@@ -4,12 +4,14 @@ mod alerting;
 mod app;
 mod config;
 mod evaluator;
+mod features;
 mod flags;
 mod http;
 mod log;
 mod router;
 mod run;
 mod stack;
+mod storage;
 mod storage_metrics;
 mod tool;
 

@@ -16,6 +16,7 @@ use net::shutdown::Shutdown;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Options};
+use crate::features::Features;
 use crate::flags::{
     AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, NodeFlags, ServerFlags, normalised,
 };
@@ -155,21 +156,6 @@ async fn live(app: Option<App>, shutdown: &Shutdown) -> Result<()> {
     Ok(())
 }
 
-/// Experimental language features by upstream's names; unknown names are told and ignored, as upstream does.
-fn language(features: &[String]) -> promql::Options {
-    let mut options = promql::Options::default();
-    for feature in features {
-        match feature.as_str() {
-            "promql-experimental-functions" => options.experimental_functions = true,
-            "promql-extended-range-selectors" => options.extended_range_selectors = true,
-            "promql-binop-fill-modifiers" => options.fill_modifiers = true,
-            "promql-duration-expr" | "native-histograms" | "ooo-native-histograms" | "" => {}
-            other => tracing::warn!(feature = other, "feature is unknown to this version and has no effect"),
-        }
-    }
-    options
-}
-
 async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<()> {
     if flags.console_templates.is_some() || flags.console_libraries.is_some() {
         tracing::warn!("console templates are not supported: --web.console.templates and .libraries have no effect");
@@ -180,7 +166,9 @@ async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<(
     let options = Options {
         config_file: flags.config,
         storage: flags.storage,
-        retention: flags.retention,
+        tsdb: flags.tsdb,
+        admin: flags.enable_admin,
+        features: Features::from_names(&flags.features),
         lock: if flags.no_lockfile { tsdb::LockFile::None } else { tsdb::LockFile::Lock },
         listen,
         connections_max: flags.connections_max,
@@ -188,7 +176,6 @@ async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<(
         route_prefix: flags.route_prefix,
         lifecycle: flags.enable_lifecycle,
         remote_write: flags.enable_remote_write,
-        language: language(&flags.features),
         query: flags.query,
         rules: flags.rules,
         flags: shown,

@@ -17,6 +17,7 @@ use rules::notifier::Notifier;
 use serde_json::json;
 
 use crate::app::{self, App, Options};
+use crate::features::Features;
 use crate::flags::StackFlags;
 use crate::router::{self, LocalNotifier};
 
@@ -79,7 +80,9 @@ pub async fn start(flags: &StackFlags, shown: BTreeMap<String, String>, shutdown
     let options = Options {
         config_file,
         storage: flags.data.clone(),
-        retention: None,
+        tsdb: flags.tsdb.clone(),
+        admin: false,
+        features: Features::default(),
         lock: tsdb::LockFile::Lock,
         listen: vec![listen],
         connections_max: net::server::CONNECTIONS_MAX,
@@ -87,7 +90,6 @@ pub async fn start(flags: &StackFlags, shown: BTreeMap<String, String>, shutdown
         route_prefix: None,
         lifecycle: true,
         remote_write: false,
-        language: promql::Options::default(),
         query: flags.query.clone(),
         rules: flags.rules.clone(),
         flags: shown,

@@ -14,6 +14,8 @@ impl Collector for StorageMetrics {
         let mut families = Vec::new();
         self.head(&mut families);
         self.wal(&mut families);
+        self.blocks(&mut families);
+        self.exemplars(&mut families);
         families
     }
 }
@@ -156,5 +158,111 @@ impl StorageMetrics {
                 usage.mapped_chunks as f64,
             ));
         }
+    }
+
+    fn blocks(&self, families: &mut Vec<MetricFamily>) {
+        let blocks = &self.0.instruments().blocks;
+        let lowest = blocks.lowest_timestamp.value();
+        let lowest = if lowest == i64::MAX { 0.0 } else { lowest as f64 };
+        families.extend([
+            gauge("blocks_loaded", "Number of currently loaded data blocks", blocks.loaded.value() as f64),
+            gauge(
+                "storage_blocks_bytes",
+                "The number of bytes that are currently used for local storage by all blocks.",
+                blocks.bytes.value() as f64,
+            ),
+            gauge(
+                "lowest_timestamp",
+                "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
+                lowest,
+            ),
+            gauge("lowest_timestamp_seconds", "Lowest timestamp value stored in the database.", lowest / 1000.0),
+            counter(
+                "reloads_total",
+                "Number of times the database reloaded block data from disk.",
+                blocks.reloads.value(),
+            ),
+            counter(
+                "reloads_failures_total",
+                "Number of times the database failed to reloadBlocks block data from disk.",
+                blocks.reloads_failed.value(),
+            ),
+            counter(
+                "compactions_triggered_total",
+                "Total number of triggered compactions for the partition.",
+                blocks.compactions_triggered.value(),
+            ),
+            counter(
+                "compactions_total",
+                "Total number of compactions that were executed for the partition.",
+                blocks.compactions.value(),
+            ),
+            counter(
+                "compactions_failed_total",
+                "Total number of compactions that failed for the partition.",
+                blocks.compactions_failed.value(),
+            ),
+            counter(
+                "vertical_compactions_total",
+                "Total number of compactions done on overlapping blocks.",
+                blocks.vertical_compactions.value(),
+            ),
+            counter(
+                "time_retentions_total",
+                "The number of times that blocks were deleted because the maximum time limit was exceeded.",
+                blocks.time_retentions.value(),
+            ),
+            counter(
+                "size_retentions_total",
+                "The number of times that blocks were deleted because the maximum number of bytes was exceeded.",
+                blocks.size_retentions.value(),
+            ),
+            gauge(
+                "retention_limit_bytes",
+                "Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled",
+                blocks.retention_limit_bytes.value() as f64,
+            ),
+            gauge(
+                "retention_limit_seconds",
+                "How long to retain samples in storage.",
+                blocks.retention_limit_seconds.value() as f64,
+            ),
+        ]);
+    }
+
+    fn exemplars(&self, families: &mut Vec<MetricFamily>) {
+        let exemplars = &self.0.instruments().exemplars;
+        families.extend([
+            counter(
+                "exemplar_exemplars_appended_total",
+                "Total number of appended exemplars.",
+                exemplars.appended.value(),
+            ),
+            gauge(
+                "exemplar_exemplars_in_storage",
+                "Number of exemplars currently in circular storage.",
+                exemplars.in_storage.value() as f64,
+            ),
+            gauge(
+                "exemplar_series_with_exemplars_in_storage",
+                "Number of series with exemplars currently in circular storage.",
+                exemplars.series_in_storage.value() as f64,
+            ),
+            gauge(
+                "exemplar_last_exemplars_timestamp_seconds",
+                "The timestamp of the oldest exemplar stored in circular storage.",
+                exemplars.oldest_ms.value() as f64 / 1000.0,
+            ),
+            gauge(
+                "exemplar_max_exemplars",
+                "Total number of exemplars the exemplar storage can store, resizeable.",
+                exemplars.max.value() as f64,
+            ),
+            counter(
+                "exemplar_out_of_order_exemplars_total",
+                "Total number of out of order exemplar ingestion failed attempts.",
+                exemplars.out_of_order.value(),
+            ),
+        ]);
     }
 }

@@ -15,6 +15,8 @@ pub(super) enum ErrorType {
     Canceled,
     Timeout,
     Internal,
+    Unavailable,
+    NotFound,
 }
 
 impl ErrorType {
@@ -25,6 +27,8 @@ impl ErrorType {
             ErrorType::Canceled => "canceled",
             ErrorType::Timeout => "timeout",
             ErrorType::Internal => "internal",
+            ErrorType::Unavailable => "unavailable",
+            ErrorType::NotFound => "not_found",
         }
     }
 
@@ -34,7 +38,8 @@ impl ErrorType {
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // nginx' code for "client closed request", as upstream uses it.
             ErrorType::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            ErrorType::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::Timeout | ErrorType::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::NotFound => StatusCode::NOT_FOUND,
             ErrorType::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

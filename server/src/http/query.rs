@@ -5,9 +5,14 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
+use model::annotations::Annotations;
 use model::duration::Duration;
+use model::labels::Labels;
+use model::number::print_float;
 use model::sample::Timestamp;
+use model::storage::ExemplarQueryable as _;
 use promql::{CancelToken, QueryOptions, QueryResult};
+use serde::Serialize;
 
 use super::Api;
 use super::envelope::{ApiError, ErrorType, success, success_raw};
@@ -22,8 +27,7 @@ pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Resu
     let time = params.time("time")?.unwrap_or(Timestamp(api.clock.now_ms()));
     let query = params.get("query").to_owned();
     let run = move |api: &Api, options: &QueryOptions| api.engine.instant(&*api.db, &query, time, options);
-    let result = run_query(&api, &params, run).await?;
-    Ok(answer(result, limit))
+    Ok(answer(run_query(&api, &params, run).await?, limit, &params))
 }
 
 pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
@@ -48,20 +52,82 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
     }
     let query = params.get("query").to_owned();
     let run = move |api: &Api, options: &QueryOptions| api.engine.range(&*api.db, &query, start, end, step, options);
-    let result = run_query(&api, &params, run).await?;
-    Ok(answer(result, limit))
+    Ok(answer(run_query(&api, &params, run).await?, limit, &params))
 }
 
 pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let expr = api.engine.parse(params.get("query"))?;
-    Ok(success(promql::print(&expr)))
+    Ok(success(promql::format(&expr)))
 }
 
-fn answer(result: QueryResult, limit: usize) -> Response {
-    let (data, truncated) = query_data(&result.value, limit);
+pub(super) async fn parse(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let expr = api.engine.parse(params.get("query"))?;
+    Ok(success_raw(&promql::to_json(&expr), &Annotations::new()))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SeriesExemplars {
+    series_labels: Labels,
+    exemplars: Vec<ShownExemplar>,
+}
+
+#[derive(Serialize)]
+struct ShownExemplar {
+    labels: Labels,
+    value: String,
+    timestamp: f64,
+}
+
+/// Exemplars of the series that a query's selectors accept.
+pub(super) async fn exemplars(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let start = params.time("start")?.unwrap_or(Timestamp::MIN);
+    let end = params.time("end")?.unwrap_or(Timestamp::MAX);
+    if end < start {
+        return Err(ApiError::new(ErrorType::BadData, "end timestamp must not be before start timestamp"));
+    }
+    let expr = api.engine.parse(params.get("query"))?;
+    let selectors: Vec<_> = expr.selectors().into_iter().map(|selector| selector.matchers.clone()).collect();
+    let found = api.db.exemplars(start, end, &selectors)?;
+    let shown = found.into_iter().map(|(series_labels, exemplars)| SeriesExemplars {
+        series_labels,
+        exemplars: exemplars
+            .into_iter()
+            .map(|exemplar| ShownExemplar {
+                labels: exemplar.labels,
+                value: print_float(exemplar.value),
+                timestamp: exemplar.timestamp.map_or(0.0, |time| time.0 as f64 / 1000.0),
+            })
+            .collect(),
+    });
+    Ok(success(shown.collect::<Vec<_>>()))
+}
+
+/// A result, and how long it took to get.
+struct Answered {
+    result: QueryResult,
+    queued: f64,
+    total: f64,
+}
+
+fn answer(answered: Answered, limit: usize, params: &Params) -> Response {
+    let Answered { result, queued, total } = answered;
+    let (mut data, truncated) = query_data(&result.value, limit);
     let mut annotations = result.annotations;
     if truncated {
         annotations.warn("results truncated due to limit");
+    }
+    let mut extra = Vec::new();
+    if !params.get("stats").is_empty() {
+        extra.push(format!(r#","stats":{}"#, result.stats.to_json(queued, total)));
+    }
+    if let Some(plan) = &result.plan {
+        extra.push(format!(r#","plan":{}"#, plan.to_json()));
+    }
+    if !extra.is_empty() && data.ends_with('}') {
+        data.pop();
+        extra.iter().for_each(|part| data.push_str(part));
+        data.push('}');
     }
     success_raw(&data, &annotations)
 }
@@ -80,11 +146,12 @@ async fn run_query(
     api: &Arc<Api>,
     params: &Params,
     run: impl FnOnce(&Api, &QueryOptions) -> Result<QueryResult, promql::Error> + Send + 'static,
-) -> Result<QueryResult, ApiError> {
+) -> Result<Answered, ApiError> {
     let asked: Option<Duration> = params.duration("timeout")?;
     let timeout = asked.filter(|t| !t.is_zero()).map_or(api.query_timeout, |t| t.min(api.query_timeout)).as_std();
     let lookback = params.duration("lookback_delta")?.filter(|d| !d.is_zero());
-    let deadline = Instant::now() + timeout;
+    let began = Instant::now();
+    let deadline = began + timeout;
     let slot = tokio::time::timeout(timeout, Arc::clone(&api.query_slots).acquire_owned());
     let slot = match slot.await {
         Ok(Ok(slot)) => slot,
@@ -92,14 +159,24 @@ async fn run_query(
     };
     let cancel = CancelToken::with_deadline(move || Instant::now() >= deadline);
     let _cancel = CancelOnDrop(cancel.clone());
-    let options = QueryOptions { lookback, cancel, ..QueryOptions::default() };
-    let api = Arc::clone(api);
+    let queued = began.elapsed().as_secs_f64();
+    let options = QueryOptions {
+        lookback,
+        cancel,
+        per_step_stats: params.get("stats") == "all" && api.features.per_step_stats,
+        analyze: params.get("analyze") == "true",
+        clock: Some(Arc::new(move || began.elapsed().as_nanos() as u64)),
+        ..QueryOptions::default()
+    };
+    let (api, query) = (Arc::clone(api), params.get("query").to_owned());
     let joined = tokio::task::spawn_blocking(move || {
         let _slot = slot;
+        let started = Timestamp(api.clock.now_ms());
+        let _listed = api.queries.register(&query, started, &options.cancel, &options.usage);
         run(&api, &options)
     });
     match joined.await {
-        Ok(result) => Ok(result?),
+        Ok(result) => Ok(Answered { result: result?, queued, total: began.elapsed().as_secs_f64() }),
         Err(error) => {
             tracing::error!(%error, "query failed unexpectedly");
             Err(ApiError::new(ErrorType::Internal, "the query failed unexpectedly; the log says more"))

@@ -102,7 +102,7 @@ pub(super) async fn runtime(State(api): State<Arc<Api>>) -> Response {
         gomemlimit: i64::MAX,
         gogc: String::new(),
         godebug: String::new(),
-        storage_retention: api.retention.clone(),
+        storage_retention: crate::storage::shown(&api.db.retention()),
     })
 }
 

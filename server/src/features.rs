@@ -1,0 +1,42 @@
+//! `--enable-feature`: experimental parts by upstream's names.
+
+/// What is enabled.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Features {
+    /// Of the query language.
+    pub language: promql::Options,
+    /// `promql-delayed-name-removal`
+    pub delayed_name_removal: bool,
+    /// `use-start-timestamps`
+    pub start_timestamps: bool,
+    /// `promql-per-step-stats`
+    pub per_step_stats: bool,
+    /// `exemplar-storage`
+    pub exemplars: bool,
+}
+
+impl Features {
+    /// From the names given. Unknown ones are told and have no effect, as upstream has it.
+    pub fn from_names(names: &[String]) -> Self {
+        let mut features = Self::default();
+        for name in names {
+            match name.as_str() {
+                "promql-experimental-functions" => features.language.experimental_functions = true,
+                "promql-extended-range-selectors" => features.language.extended_range_selectors = true,
+                "promql-binop-fill-modifiers" => features.language.fill_modifiers = true,
+                "promql-delayed-name-removal" => features.delayed_name_removal = true,
+                "promql-per-step-stats" => features.per_step_stats = true,
+                "use-start-timestamps" => features.start_timestamps = true,
+                "exemplar-storage" => features.exemplars = true,
+                // Always on here, as upstream's last three are.
+                "memory-snapshot-on-shutdown"
+                | "promql-duration-expr"
+                | "native-histograms"
+                | "ooo-native-histograms"
+                | "" => {}
+                other => tracing::warn!(feature = other, "feature is unknown to this version and has no effect"),
+            }
+        }
+        features
+    }
+}
