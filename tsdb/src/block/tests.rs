@@ -2,6 +2,7 @@
 
 mod damage;
 mod golden;
+mod version_1;
 
 use std::collections::BTreeMap;
 

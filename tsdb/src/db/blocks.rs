@@ -19,6 +19,9 @@ use crate::error::io_error;
 use crate::fs::FileSystem;
 use crate::metrics::Instruments;
 
+/// How long after a failure no block is written.
+const RETRY_AFTER_MS: i64 = 60_000;
+
 /// Open blocks, ordered by their first times.
 pub(crate) type BlockList = Arc<[Arc<Block>]>;
 
@@ -29,6 +32,8 @@ pub(crate) struct Blocks {
     list: RwLock<BlockList>,
     /// Removed from the list, and not yet from the disk.
     doomed: Mutex<Vec<Arc<Block>>>,
+    /// When the last block could not be written, in ms.
+    failed_at: Mutex<Option<i64>>,
 }
 
 /// What opening the blocks of a directory found.
@@ -118,7 +123,12 @@ impl Blocks {
             instruments,
             is_closing: Arc::clone(is_closing),
         };
-        let blocks = Self { compactor, list: RwLock::new(found.blocks.into()), doomed: Mutex::default() };
+        let blocks = Self {
+            compactor,
+            list: RwLock::new(found.blocks.into()),
+            doomed: Mutex::default(),
+            failed_at: Mutex::default(),
+        };
         blocks.note_list();
         Ok((blocks, damage))
     }
@@ -132,6 +142,16 @@ impl Blocks {
     pub(crate) fn in_order_end(&self) -> Option<i64> {
         let list = self.list();
         list.iter().map(|block| block.meta()).filter(|meta| !meta.is_out_of_order()).map(|meta| meta.max_time).max()
+    }
+
+    /// Notes whether a block could be written.
+    pub(crate) fn note_written<T>(&self, result: &Result<T, StorageError>, now_ms: i64) {
+        *self.failed_at.lock() = result.is_err().then_some(now_ms);
+    }
+
+    /// Whether the last block could not be written, so shortly ago that another attempt would only burden the disk.
+    pub(crate) fn is_waiting(&self, now_ms: i64) -> bool {
+        self.failed_at.lock().is_some_and(|failed_at| (0..RETRY_AFTER_MS).contains(&now_ms.saturating_sub(failed_at)))
     }
 
     /// Bytes of all blocks.

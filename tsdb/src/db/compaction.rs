@@ -61,7 +61,8 @@ impl Db {
             if let Some(pending) = upkeep.pending {
                 self.finish_truncation(upkeep, pending)?;
             }
-            let Some(range) = self.due_range().filter(|_| upkeep.pending.is_none()) else {
+            let is_held_back = upkeep.pending.is_some() || self.blocks.is_waiting(now.0);
+            let Some(range) = self.due_range().filter(|_| !is_held_back) else {
                 break;
             };
             // Appenders that began before may be allowed to add to the range, later ones are not.
@@ -73,7 +74,7 @@ impl Db {
             let instruments = &self.instruments.blocks;
             instruments.compactions_triggered.add(1);
             let written = self.blocks.compactor.write_head(&self.head, range, None, now.0);
-            self.note_compaction(&written);
+            self.note_compaction(&written, now);
             self.blocks.replace(&[], written?.into_iter().collect())?;
             self.head.times.raise_min_valid(range.max + 1);
             let last_reader = self.head.isolation.last_reader();
@@ -88,7 +89,8 @@ impl Db {
         }
     }
 
-    fn note_compaction<T>(&self, result: &Result<T, StorageError>) {
+    fn note_compaction<T>(&self, result: &Result<T, StorageError>, now: Timestamp) {
+        self.blocks.note_written(result, now.0);
         let instruments = &self.instruments.blocks;
         match result {
             Ok(_) => instruments.compactions.add(1),
@@ -115,7 +117,7 @@ impl Db {
             writer.add(&labels, chunks.iter().map(NewChunk::to_put))?;
         }
         let written = writer.finish();
-        self.note_compaction(&written);
+        self.note_compaction(&written, now);
         let written = written?;
         let count = written.len();
         self.blocks.replace(&[], written)?;
@@ -129,7 +131,7 @@ impl Db {
         loop {
             self.remove_old_blocks()?;
             let is_head_due = upkeep.pending.is_none() && upkeep.waited_for.is_none() && self.due_range().is_some();
-            if is_head_due || self.is_closed.load(Ordering::Acquire) {
+            if is_head_due || self.blocks.is_waiting(now.0) || self.is_closed.load(Ordering::Acquire) {
                 return Ok(());
             }
             let list = self.blocks.list();
@@ -161,7 +163,7 @@ impl Db {
         instruments.vertical_compactions.add(u64::from(is_vertical));
         let retention = self.retention();
         let child = self.blocks.compactor.compact(parents, &self.kept_from(&retention), now.0);
-        self.note_compaction(&child);
+        self.note_compaction(&child, now);
         if let Err(StorageError::Corrupt { file, .. }) = &child {
             // Tried again, it would fail again; what is sound in it stays readable.
             for parent in parents.iter().filter(|parent| file.starts_with(parent.directory())) {

@@ -165,6 +165,21 @@ fn old_blocks_go_by_time() {
 }
 
 #[test]
+fn a_share_of_the_disk_is_a_limit_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::open(directory.path(), config()).unwrap();
+    fill(&db, 0..5 * STEPS);
+    let share = |percentage| Retention { disk_percentage: Some(percentage), ..Retention::default() };
+    assert!(db.apply_retention(share(101.0)).is_err());
+    db.apply_retention(share(100.0)).unwrap();
+    db.maintain(Timestamp(5 * RANGE_MS)).unwrap();
+    assert!(!db.block_metas().is_empty() && db.instruments().blocks.retention_limit_bytes.value() > 1 << 20);
+    db.apply_retention(share(1e-12)).unwrap();
+    db.maintain(Timestamp(5 * RANGE_MS)).unwrap();
+    assert!(db.block_metas().is_empty());
+}
+
+#[test]
 fn rules_keep_some_series_longer_and_others_shorter() {
     let directory = tempfile::tempdir().unwrap();
     let rules = vec![

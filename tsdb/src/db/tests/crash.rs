@@ -150,3 +150,47 @@ fn a_log_that_cannot_be_written_refuses_appends_and_serves_reads() {
     assert_eq!(batches_in(&db), [0]);
     assert_eq!(db.instruments().wal.refusing.value(), 1);
 }
+
+/// Deletes from blocks and cleans them, as far as the disk lets it.
+fn delete_and_clean(fs: Arc<Faulty>, directory: &Path) {
+    let Ok(db) = Db::open_on(fs, directory, config(Fsync::Segment)) else {
+        return;
+    };
+    let _failed = db.delete_series(Timestamp(0), Timestamp(40 * STEP_MS), &[Matcher::equal("parity", "odd")]);
+    let _failed = db.clean_tombstones(Timestamp(0));
+    *db.lock.lock() = None;
+    db.is_closed.store(true, Ordering::Release);
+}
+
+#[test]
+fn a_deletion_interrupted_at_any_call_is_done_or_not_block_by_block_and_spares_the_rest() {
+    let kept = tempfile::tempdir().unwrap();
+    let source = Db::open(kept.path(), config(Fsync::Segment)).unwrap();
+    for batch in 0..BATCHES / 2 {
+        assert!(append_batch(&source, batch));
+        source.maintain(Timestamp(batch * STEP_MS)).unwrap();
+    }
+    let copy = |fault, fault_at| {
+        let directory = tempfile::tempdir().unwrap();
+        source.snapshot(directory.path(), crate::WithHead::Yes, Timestamp(0)).unwrap();
+        let fs = Arc::new(Faulty::new(fault, fault_at));
+        delete_and_clean(Arc::clone(&fs), directory.path());
+        (directory, fs)
+    };
+    let all = read(&source, i64::MIN, i64::MAX, &metric());
+    let calls = copy(Fault::Once, usize::MAX).1.calls();
+    for fault_at in (1..=calls).step_by(3) {
+        for fault in [Fault::Once, Fault::Crash] {
+            let (directory, fs) = copy(fault, fault_at);
+            fs.lose_unsynced(fault_at as u64 * 91 % 257);
+            let db = Db::open(directory.path(), config(Fsync::Segment)).unwrap();
+            assert!(db.replay_report().damage.is_empty(), "fault at {fault_at}: {:?}", db.replay_report());
+            for ((labels, found), (_, had)) in read(&db, i64::MIN, i64::MAX, &metric()).iter().zip(&all) {
+                let may_go = |time: i64| labels.contains("odd") && time <= 40 * STEP_MS;
+                let must_stay: Vec<_> = had.iter().filter(|(time, _)| !may_go(*time)).collect();
+                assert!(must_stay.iter().all(|sample| found.contains(sample)), "fault at {fault_at}: {labels}");
+                assert!(found.iter().all(|sample| had.contains(sample)), "fault at {fault_at}: {labels}");
+            }
+        }
+    }
+}

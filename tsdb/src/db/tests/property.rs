@@ -16,6 +16,7 @@ enum Step {
     Delete { series: usize, from: i64, width: i64 },
     Restart { killed: bool },
     Maintain,
+    CleanTombstones,
 }
 
 const SERIES: usize = 4;
@@ -32,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..SERIES, 0i64..200_000, 0i64..50_000).prop_map(|(series, from, width)| Step::Delete { series, from, width }),
         1 => any::<bool>().prop_map(|killed| Step::Restart { killed }),
         1 => Just(Step::Maintain),
+        1 => Just(Step::CleanTombstones),
     ]
 }
 
@@ -284,6 +286,7 @@ fn run(steps: Vec<Step>, window_ms: i64) {
                 drop(db);
                 db = Db::open(directory.path(), config.clone()).unwrap();
             }
+            Step::CleanTombstones => db.clean_tombstones(Timestamp(0)).unwrap(),
             Step::Maintain => {
                 let now = model.max_time.unwrap_or(0);
                 db.maintain(Timestamp(now)).unwrap();
