@@ -13,6 +13,7 @@ pub(crate) mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use model::storage::StorageError;
 
@@ -36,6 +37,7 @@ pub(crate) struct Compactor {
     pub(crate) segment_bytes: u64,
     pub(crate) cache: Arc<PostingsCache>,
     pub(crate) instruments: Arc<BlockInstruments>,
+    pub(crate) stopwatch: Option<fn() -> Duration>,
     /// Set when the database closes: what is being written is given up.
     pub(crate) is_closing: Arc<AtomicBool>,
 }
@@ -49,6 +51,7 @@ impl Compactor {
             segment_bytes: self.segment_bytes,
             cache: Arc::clone(&self.cache),
             instruments: Arc::clone(&self.instruments),
+            stopwatch: self.stopwatch,
             is_closing: Arc::clone(&self.is_closing),
         }
     }
@@ -85,7 +88,7 @@ impl Compactor {
         late_range: Option<TimeRange>,
         now_ms: i64,
     ) -> Result<Option<Arc<Block>>, StorageError> {
-        let _populating = Populating::begin(&self.instruments);
+        let _populating = Populating::begin(self);
         let mut builder = self.builder(BlockMeta::new(
             Ulid::new(now_ms),
             late_range.map_or(range.min, |late| late.min.min(range.min)),
@@ -102,7 +105,7 @@ impl Compactor {
         kept: &KeptFrom<'_>,
         now_ms: i64,
     ) -> Result<Option<Arc<Block>>, StorageError> {
-        let _populating = Populating::begin(&self.instruments);
+        let _populating = Populating::begin(self);
         let metas: Vec<_> = parents.iter().map(|parent| parent.meta()).collect();
         let metas: Vec<&BlockMeta> = metas.iter().map(|meta| &**meta).collect();
         let meta = BlockMeta::of_parents(Ulid::new(now_ms), &metas);
@@ -122,18 +125,25 @@ impl Compactor {
     }
 }
 
-/// Shows that a block is being written, until dropped.
-struct Populating<'a>(&'a BlockInstruments);
+/// Shows that a block is being written, until dropped, and how long that took.
+struct Populating<'a> {
+    instruments: &'a BlockInstruments,
+    stopwatch: Option<(fn() -> Duration, Duration)>,
+}
 
 impl<'a> Populating<'a> {
-    fn begin(instruments: &'a BlockInstruments) -> Self {
+    fn begin(compactor: &'a Compactor) -> Self {
+        let instruments = &*compactor.instruments;
         instruments.populating.set(1);
-        Self(instruments)
+        Self { instruments, stopwatch: compactor.stopwatch.map(|now| (now, now())) }
     }
 }
 
 impl Drop for Populating<'_> {
     fn drop(&mut self) {
-        self.0.populating.set(0);
+        self.instruments.populating.set(0);
+        if let Some((now, begun)) = self.stopwatch {
+            self.instruments.durations.observe(now().saturating_sub(begun));
+        }
     }
 }

@@ -89,6 +89,8 @@ pub struct Config {
     pub exemplars_max: u64,
     /// What a clean stop leaves behind.
     pub on_stop: OnStop,
+    /// Tells the time since some moment, to show how long compactions take: this crate reads no clock itself.
+    pub stopwatch: Option<fn() -> Duration>,
     /// Whether the directory is locked.
     pub lock_file: LockFile,
     /// Shows how far opening is.
@@ -115,6 +117,7 @@ impl Default for Config {
             out_of_order_window_ms: 0,
             exemplars_max: 0,
             on_stop: OnStop::Snapshot,
+            stopwatch: None,
             lock_file: LockFile::Lock,
             replay_progress: Arc::default(),
         }

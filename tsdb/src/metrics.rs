@@ -5,7 +5,7 @@ mod blocks;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-pub use blocks::BlockInstruments;
+pub use blocks::{BlockInstruments, Durations};
 
 /// A number that only rises.
 #[derive(Debug, Default)]

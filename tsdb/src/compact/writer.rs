@@ -140,6 +140,7 @@ impl BlockWriter {
             segment_bytes: Config::default().block_segment_bytes,
             cache: Arc::new(PostingsCache::new(CACHE_BYTES, Arc::default())),
             instruments: Arc::default(),
+            stopwatch: None,
             is_closing: Arc::new(AtomicBool::new(false)),
         };
         Ok(Self { compactor, range_ms: block_range_ms, now_ms: now.0, builders: BTreeMap::new(), samples: Vec::new() })

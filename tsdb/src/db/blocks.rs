@@ -121,6 +121,7 @@ impl Blocks {
             segment_bytes: config.block_segment_bytes,
             cache,
             instruments,
+            stopwatch: config.stopwatch,
             is_closing: Arc::clone(is_closing),
         };
         let blocks = Self {

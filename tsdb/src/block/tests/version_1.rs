@@ -96,6 +96,7 @@ fn it_is_read_and_compacted_as_one_of_version_2() {
         segment_bytes: 1 << 20,
         cache: cache(),
         instruments: Arc::default(),
+        stopwatch: None,
         is_closing: Arc::default(),
     };
     let retention = crate::Retention::default();

@@ -1,0 +1,99 @@
+//! Memory and speed of writing the head out as a block and of compacting blocks.
+//!
+//! `cargo bench -p tsdb --bench compaction [-- <series>]`
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::time::Instant;
+
+use model::labels::LabelsBuilder;
+use model::sample::Timestamp;
+use model::storage::{Appendable, SeriesRef};
+use tsdb::{Config, Db};
+
+const BATCH: usize = 1000;
+const INTERVAL_MS: i64 = 60_000;
+const RANGE_MS: i64 = 2 * 60 * 60 * 1000;
+
+/// Bytes of a field of this process' status.
+fn status(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or("x 0");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn main() {
+    let count = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1_000_000);
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let db = Db::open(directory.path(), Config::default()).expect("an empty directory");
+    let refs = create(&db, count);
+    // The head is written out when it spans three hours; before that only full chunks are mapped.
+    let mut step = 1;
+    while step * INTERVAL_MS <= RANGE_MS / 2 * 3 {
+        append(&db, &refs, step);
+        step += 1;
+    }
+    append(&db, &refs, step);
+    for round in ["first block", "second block", "third block", "fourth block and compaction"] {
+        let now = Timestamp(step * INTERVAL_MS);
+        // Asks the kernel to begin counting the peak anew.
+        std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
+        let (before, samples) = (status("RssAnon:"), db.instruments().blocks.samples_written.value());
+        let started = Instant::now();
+        db.maintain(now).expect("the disk works");
+        let seconds = started.elapsed().as_secs_f64();
+        let written = db.instruments().blocks.samples_written.value() - samples;
+        let peak = status("VmHWM:").saturating_sub(status("RssFile:").min(status("VmHWM:"))).saturating_sub(before);
+        println!(
+            "{round}: {written} samples in {seconds:.1} s, {:.1} million/s; at most {} MiB above the head's {} MiB",
+            written as f64 / seconds / 1e6,
+            peak >> 20,
+            before >> 20,
+        );
+        let blocks: u64 = db.block_metas().iter().map(|meta| meta.stats.num_samples).sum();
+        println!("  {:?}: {:.2} bytes per sample in blocks", db.disk_usage(), bytes_per_sample(&db, blocks));
+        for _ in 0..RANGE_MS / INTERVAL_MS {
+            step += 1;
+            append(&db, &refs, step);
+        }
+    }
+}
+
+fn bytes_per_sample(db: &Db, samples: u64) -> f64 {
+    db.disk_usage().map_or(0, |usage| usage.blocks) as f64 / samples.max(1) as f64
+}
+
+fn create(db: &Db, count: usize) -> Vec<SeriesRef> {
+    let mut refs = Vec::with_capacity(count);
+    for start in (0..count).step_by(BATCH) {
+        let mut appender = db.appender();
+        for i in start..count.min(start + BATCH) {
+            let mut labels = LabelsBuilder::new();
+            labels.set("__name__", &format!("fleet_metric_number_{}_total", i % 100));
+            labels.set("instance", &format!("10.20.{}.{}:9100", i / 256_000, i / 1000 % 256));
+            labels.set("pod", &format!("workload-7d9c8b6f5-{:05x}", i / 1000));
+            labels.set("device", &format!("device{}", i / 100 % 10));
+            labels.set("namespace", &format!("namespace-{}", i / 50_000));
+            labels.set("job", "node").set("cluster", "production-eu-1").set("region", "eu-central-1");
+            labels.set("zone", ["a", "b", "c"][i / 1000 % 3]).set("team", ["x", "y"][i / 1000 % 2]);
+            refs.push(appender.append(&labels.build(), Timestamp(0), 0.0.into()).expect("in order"));
+        }
+        appender.commit().expect("the log is writable");
+    }
+    refs
+}
+
+fn append(db: &Db, refs: &[SeriesRef], step: i64) {
+    for (batch, refs) in refs.chunks(BATCH).enumerate() {
+        let mut appender = db.appender();
+        for (i, series) in refs.iter().enumerate() {
+            // A third constant, a third counters, a third gauges with fractions.
+            let value = match i % 3 {
+                0 => 1.0,
+                1 => (step * (i as i64 + batch as i64)) as f64,
+                _ => ((step * 31 + i as i64) % 97) as f64 / 8.0,
+            };
+            appender.append_ref(*series, Timestamp(step * INTERVAL_MS), value.into()).expect("in order");
+        }
+        appender.commit().expect("the log is writable");
+    }
+}
