@@ -56,13 +56,19 @@ impl Querier for DbQuerier {
             return self.head.select(order, hints, matchers);
         }
         let left = if hints.limit == 0 { usize::MAX } else { hints.limit };
+        let head_meets = self.head_meets(range);
+        if let ([block], false) = (&blocks[..], head_meets) {
+            // Sorted as they are; their labels are only built if they are asked for.
+            let iter = BlockSeriesIter::new(block, block.select(matchers)?, range);
+            return Ok(Box::new(BlockSeriesSet { iter, left }));
+        }
         let mut sources = Vec::with_capacity(blocks.len() + 1);
         for block in &blocks {
             let iter = BlockSeriesIter::new(block, block.select(matchers)?, range);
-            sources.push(Source::begin(Box::new(BlockSeriesSet(iter)))?);
+            sources.push(Source::begin(Box::new(BlockSeriesSet { iter, left: usize::MAX }))?);
         }
         let mut rest = None;
-        if self.head_meets(range) {
+        if head_meets {
             match order {
                 Order::ByLabels => {
                     let hints = SelectHints { limit: 0, ..hints.clone() };
@@ -109,11 +115,18 @@ fn first(texts: BTreeSet<String>, limit: usize) -> Vec<String> {
 }
 
 /// Series of one block, as the contract has them.
-struct BlockSeriesSet(BlockSeriesIter);
+struct BlockSeriesSet {
+    iter: BlockSeriesIter,
+    left: usize,
+}
 
 impl SeriesSet for BlockSeriesSet {
     fn advance(&mut self) -> Result<Option<Box<dyn Series>>, StorageError> {
-        Ok(self.0.advance()?.map(|series| Box::new(series) as Box<dyn Series>))
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        Ok(self.iter.advance()?.map(|series| Box::new(series) as Box<dyn Series>))
     }
 }
 
