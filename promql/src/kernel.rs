@@ -5,6 +5,7 @@ pub(crate) mod calendar;
 pub(crate) mod classic;
 pub(crate) mod extended;
 pub(crate) mod kahan;
+pub(crate) mod lanes;
 pub(crate) mod over_time;
 pub(crate) mod quantile;
 pub(crate) mod rate;

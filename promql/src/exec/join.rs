@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use model::labels::Labels;
+use model::sample::is_stale;
 
 use super::binary::{Made, element};
 use super::matching::{Chooser, Signature};
@@ -13,6 +14,7 @@ use super::unique::StepSet;
 use super::{Context, drain, open};
 use crate::ast::Cardinality;
 use crate::error::{Error, Fault};
+use crate::kernel::arithmetic;
 use crate::plan::Binary;
 use crate::token::Span;
 use crate::value::{ABSENT, Column, Point, Points, Steps};
@@ -159,6 +161,14 @@ impl Join<'_, '_> {
         let mut any = false;
         let mut matched = self.matched.remove(signature).unwrap_or_else(|| Matched::new(count));
         let mut results = matched.results.remove(&labels).unwrap_or_else(|| StepSet::new(count));
+        if let Some(made) = self.lone_floats(many, members, partners) {
+            let first = matched.steps.insert_present(&made);
+            let fresh = results.insert_present(&made);
+            self.alone(first, fresh)?;
+            matched.results.insert(labels.clone(), results);
+            self.matched.insert(signature.clone(), matched);
+            return if made.any_present() { self.push(labels, made) } else { Ok(()) };
+        }
         for i in 0..count {
             let Some(a) = many.points.get(i) else { continue };
             let present = members.iter().find(|&&m| self.one.columns[m].points.is_present(i));
@@ -173,13 +183,7 @@ impl Join<'_, '_> {
             let Some(made) = b.and_then(|b| self.element(a, b)) else { continue };
             let first = matched.steps.insert(i);
             let fresh = results.insert(i);
-            match self.binary.matching.card {
-                Cardinality::OneToOne if !first => return Err(Fault::ManyToOneNotExplicit.into()),
-                Cardinality::ManyToOne | Cardinality::OneToMany if !fresh => {
-                    return Err(Fault::GroupingNotUnique.into());
-                }
-                _ => {}
-            }
+            self.alone(first, fresh)?;
             if let Some(made) = made {
                 made.store(&mut points, i);
                 any = true;
@@ -190,6 +194,30 @@ impl Join<'_, '_> {
         }
         self.matched.insert(signature.clone(), matched);
         if any { self.push(labels, points) } else { Ok(()) }
+    }
+
+    /// Fails if something matched at that step before: the first of its signature, or fresh among the results.
+    fn alone(&self, first: bool, fresh: bool) -> Result<(), Error> {
+        match self.binary.matching.card {
+            Cardinality::OneToOne if !first => Err(Fault::ManyToOneNotExplicit.into()),
+            Cardinality::ManyToOne | Cardinality::OneToMany if !fresh => Err(Fault::GroupingNotUnique.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The usual case at one go: arithmetic of floats with the one series that matches, where both are.
+    fn lone_floats(&self, many: &Column, members: &[usize], partners: &[Partner]) -> Option<Points> {
+        let ([only], [Partner::Member(_)]) = (members, partners) else { return None };
+        let (many, one, op) = (&many.points, &self.one.columns[*only].points, self.binary.op);
+        let arithmetic = !op.is_comparison() && !op.is_trim();
+        if !arithmetic || many.histograms.is_some() || one.histograms.is_some() {
+            return None;
+        }
+        let pairs = many.floats.iter().zip(&one.floats).map(|(many, one)| {
+            let (a, b) = if self.swapped { (*one, *many) } else { (*many, *one) };
+            if is_stale(a) || is_stale(b) { ABSENT } else { arithmetic::compute(op, a, b) }
+        });
+        Some(Points { floats: pairs.collect(), histograms: None })
     }
 
     /// `None` if the two do not go together; `Some(None)` if a comparison does not hold.

@@ -1,6 +1,7 @@
 //! No two series of a vector may have the same labels at the same step; different steps are merged in the end.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use model::labels::Labels;
 
@@ -31,8 +32,11 @@ impl StepSet {
     /// Adds the steps at which there is a point; `false` if one of them was in already.
     pub(super) fn insert_present(&mut self, points: &Points) -> bool {
         let mut fresh = true;
-        for i in (0..points.len()).filter(|&i| points.is_present(i)) {
-            fresh &= self.insert(i);
+        for (at, word) in self.0.iter_mut().enumerate() {
+            let steps = at * 64..(at * 64 + 64).min(points.len());
+            let present = steps.fold(0_u64, |bits, i| bits | u64::from(points.is_present(i)) << (i % 64));
+            fresh &= *word & present == 0;
+            *word |= present;
         }
         fresh
     }
@@ -65,10 +69,16 @@ impl Operator for Checked<'_> {
     fn next(&mut self) -> Result<Option<Batch>, Error> {
         let Some(batch) = self.child.next()? else { return Ok(None) };
         for column in &batch {
-            let count = column.points.len();
-            let known = self.within == Within::Query && self.seen.contains_key(&column.labels);
-            let steps = self.seen.entry(column.labels.clone()).or_insert_with(|| StepSet::new(count));
-            if known || !steps.insert_present(&column.points) {
+            // Anywhere in the query: at which steps does not matter.
+            let count = if self.within == Within::Query { 0 } else { column.points.len() };
+            let fresh = match self.seen.entry(column.labels.clone()) {
+                Entry::Vacant(entry) => {
+                    let steps = entry.insert(StepSet::new(count));
+                    count == 0 || steps.insert_present(&column.points)
+                }
+                Entry::Occupied(mut entry) => count > 0 && entry.get_mut().insert_present(&column.points),
+            };
+            if !fresh {
                 return Err(Fault::SameLabels.into());
             }
         }

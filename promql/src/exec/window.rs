@@ -16,6 +16,7 @@ use crate::ast::Extension;
 use crate::error::{Error, Fault};
 use crate::function::{Function, Window as Kind};
 use crate::histogram;
+use crate::kernel::lanes::{self, Fold};
 use crate::kernel::sliding::{ExactSums, Extreme};
 use crate::kernel::window::{Bounds, Flags, Output, Samples, Window};
 use crate::kernel::{extended, over_time, rate, regression};
@@ -179,22 +180,33 @@ pub(super) fn apply(
     let mut flags = Flags::default();
     let mut tally = Tally::new(samples, steps, ctx.settings.per_step);
     let (mut floats, mut histograms) = (false, false);
-    let mut kernel = kernel(call, samples, &mut flags);
-    samples.each(steps.count, bounds, |i, w| {
-        tally.add(i, w);
-        match kernel(i, w) {
-            Output::None => {}
-            Output::Float(value) => {
-                floats = true;
-                points.floats[i] = value;
+    if let Some(fold) = side_by_side(call, samples) {
+        let mut windows = Vec::with_capacity(steps.count);
+        let mut places = Vec::with_capacity(steps.count);
+        samples.each(steps.count, bounds, |i, w| {
+            tally.add(i, w);
+            places.push(i);
+            windows.push((w.first_float, w.first_float + w.floats.len()));
+        });
+        floats = !places.is_empty();
+        lanes::fold(fold, samples.floats(), &windows, |at, value| points.floats[places[at]] = value);
+    } else {
+        let mut kernel = kernel(call, samples, &mut flags);
+        samples.each(steps.count, bounds, |i, w| {
+            tally.add(i, w);
+            match kernel(i, w) {
+                Output::None => {}
+                Output::Float(value) => {
+                    floats = true;
+                    points.floats[i] = value;
+                }
+                Output::Histogram(histogram) => {
+                    histograms = true;
+                    points.set_histogram(i, Arc::new(histogram));
+                }
             }
-            Output::Histogram(histogram) => {
-                histograms = true;
-                points.set_histogram(i, Arc::new(histogram));
-            }
-        }
-    });
-    drop(kernel);
+        });
+    }
     let load = tally.finish(ctx, call.id);
     let (labels, dropped) = labels();
     note(ctx, call, &labels, flags, floats);
@@ -251,6 +263,16 @@ fn kernel<'k>(call: &'k Call, samples: &'k Samples<'_>, flags: &'k mut Flags) ->
         Kind::TsOfMin => Box::new(move |_, w| over_time::time_of_min(w, flags)),
         Kind::Quantile | Kind::Deriv | Kind::PredictLinear | Kind::Smoothing => with_args(call, flags),
     }
+}
+
+/// Sums and means that must be added up value by value: many windows at a time. Exact ones slide.
+fn side_by_side(call: &Call, samples: &Samples<'_>) -> Option<Fold> {
+    let fold = match call.kind {
+        Kind::Sum => Fold::Sum,
+        Kind::Avg => Fold::Mean,
+        _ => return None,
+    };
+    (samples.histograms().is_empty() && !ExactSums::apply_to(samples.floats())).then_some(fold)
 }
 
 /// `sum_over_time` and `avg_over_time`: from running sums where these are exact.

@@ -16,21 +16,26 @@ const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 const VALUES_MIN: usize = 16;
 
 impl ExactSums {
-    /// `None` unless all values are whole numbers and so small that no sum of them is rounded.
+    /// Whether all values are whole numbers, and so small that no sum of them is rounded.
+    pub(crate) fn apply_to(values: &[f64]) -> bool {
+        let mut size = 0.0;
+        values.len() >= VALUES_MIN
+            && values.iter().all(|value| {
+                size += value.abs();
+                // A negative zero is left to the other way: it may be the sign of a sum. NaN and infinities fail too.
+                value.trunc() == *value && !(*value == 0.0 && value.is_sign_negative()) && size <= WHOLE_MAX
+            })
+    }
+
+    /// `None` unless they [apply](Self::apply_to).
     pub(crate) fn new(values: &[f64]) -> Option<Self> {
-        if values.len() < VALUES_MIN {
+        if !Self::apply_to(values) {
             return None;
         }
         let mut sums = Vec::with_capacity(values.len() + 1);
-        let (mut sum, mut size) = (0.0, 0.0);
+        let mut sum = 0.0;
         sums.push(sum);
         for &value in values {
-            size += value.abs();
-            // A negative zero is left to the other way: it may be the sign of a sum. NaN and infinities fail too.
-            let whole = value.trunc() == value && !(value == 0.0 && value.is_sign_negative()) && size <= WHOLE_MAX;
-            if !whole {
-                return None;
-            }
             sum += value;
             sums.push(sum);
         }
