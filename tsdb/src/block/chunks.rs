@@ -18,7 +18,7 @@ const MAGIC: u32 = 0x85BD_40DD;
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 8;
 /// Bytes gathered before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 128 << 10;
 /// The longest a chunk's header is: its length and its encoding.
 const CHUNK_HEADER_BYTES_MAX: usize = 5 + 1;
 

@@ -219,9 +219,14 @@ fn section(bytes: &[u8], offset: u64) -> Result<Range<usize>, &'static str> {
 fn read_entry(content: &[u8], entry: &mut SeriesEntry) -> Result<(), Truncated> {
     let mut decoder = Decoder::new(content);
     let small = |number: u64| u32::try_from(number).map_err(|_| Truncated);
+    let mut last_name = None;
     for _ in 0..decoder.count(2)? {
-        entry.pairs.push(small(decoder.uvarint()?)?);
-        entry.pairs.push(small(decoder.uvarint()?)?);
+        let (name, value) = (small(decoder.uvarint()?)?, small(decoder.uvarint()?)?);
+        // Symbols are sorted, so rising names are sorted labels.
+        if last_name.replace(name).is_some_and(|last| last >= name) {
+            return Err(Truncated);
+        }
+        entry.pairs.extend([name, value]);
     }
     let (mut time, mut reference) = (0i64, 0u64);
     for at in 0..decoder.count(3)? {

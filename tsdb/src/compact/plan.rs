@@ -67,7 +67,7 @@ fn full_range(metas: &[&BlockMeta], ranges: &[i64]) -> Vec<usize> {
                 continue;
             }
             let (min_time, max_time) = (metas[part[0]].min_time, metas[part[part.len() - 1]].max_time);
-            let is_due = max_time - min_time == width || max_time <= newest.min_time;
+            let is_due = max_time.saturating_sub(min_time) == width || max_time <= newest.min_time;
             if is_due && part.len() > 1 {
                 return part;
             }
@@ -104,7 +104,7 @@ fn with_tombstones(metas: &[&BlockMeta], ranges: &[i64]) -> Vec<usize> {
             continue;
         }
         let (stones, series) = (meta.stats.num_tombstones, meta.stats.num_series);
-        if meta.max_time - meta.min_time < middle {
+        if meta.max_time.saturating_sub(meta.min_time) < middle {
             // Small blocks are compacted soon anyway, unless nothing is left in them.
             if stones > 0 && stones >= series {
                 return vec![at];

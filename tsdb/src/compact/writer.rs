@@ -80,6 +80,9 @@ impl<'a> BlocksWriter<'a> {
             }
         }
         for (start, mut chunks) in by_block {
+            if chunks.is_empty() {
+                continue;
+            }
             recode::resolve_overlaps(&mut chunks).map_err(broken)?;
             self.builder(start)?.add_labels(labels, &chunks)?;
         }

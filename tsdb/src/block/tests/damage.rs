@@ -1,6 +1,9 @@
 //! Every byte of a small block flipped, and every file cut at every length: no panic, no wrong sample, a clear error.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::codec::crc32c;
 
 /// Everything that can be asked of a block.
 fn read_all(directory: &Path) -> Result<Content, StorageError> {
@@ -59,4 +62,55 @@ fn every_byte_flipped_and_every_length_cut() {
     // Padding, offsets of sections that are not read, and the bytes after a version.
     assert!(unnoticed < 120, "{unnoticed} flips changed nothing");
     assert_eq!(read_all(&directory).unwrap(), expected);
+}
+
+/// Where checksummed contents stand in an index: begin and end; the checksum follows.
+fn contents(index: &[u8]) -> Vec<(usize, usize)> {
+    let number = |at: usize| u64::from_be_bytes(index[at..at + 8].try_into().unwrap()) as usize;
+    let length = |at: usize| u32::from_be_bytes(index[at..at + 4].try_into().unwrap()) as usize;
+    let toc = index.len() - 52;
+    let (symbols, series, postings, end) = (number(toc), number(toc + 8), number(toc + 32), number(toc + 24));
+    let mut contents = vec![(toc, toc + 48)];
+    let mut section = |at: usize| {
+        contents.push((at + 4, at + 4 + length(at)));
+        at + 4 + length(at) + 4
+    };
+    section(symbols);
+    section(number(toc + 40));
+    let mut at = postings;
+    while at < end {
+        at = section(at.next_multiple_of(4));
+    }
+    let mut at = series;
+    while at + 16 < postings {
+        at = at.next_multiple_of(16);
+        let content = at + 1;
+        assert!(index[at] < 0x80, "the length takes one byte");
+        contents.push((content, content + usize::from(index[at])));
+        at = content + usize::from(index[at]) + 4;
+    }
+    contents
+}
+
+proptest! {
+    /// Whatever an index says under right checksums: an answer or an error, never a panic or a hang.
+    #[test]
+    fn a_forged_index_is_no_harm(changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..5)) {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = write(scratch.path(), 3);
+        let mut index = std::fs::read(directory.join("index")).unwrap();
+        let contents = contents(&index);
+        for (place, byte) in changes {
+            let (begin, end) = contents[place.index(contents.len())];
+            index[begin + place.index(end - begin)] = byte;
+        }
+        for (begin, end) in contents {
+            let checksum = crc32c(&index[begin..end]);
+            index[end..end + 4].copy_from_slice(&checksum.to_be_bytes());
+        }
+        std::fs::write(directory.join("index"), index).unwrap();
+        if let Err(error) = read_all(&directory) {
+            prop_assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
+        }
+    }
 }
