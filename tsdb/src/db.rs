@@ -5,6 +5,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod compaction;
+mod late;
 mod open;
 pub(crate) mod read_only;
 
@@ -63,6 +64,9 @@ pub struct Db {
 /// What [`Db::maintain`] remembers between its turns.
 #[derive(Debug, Default)]
 struct Upkeep {
+    written_late: Option<late::WrittenLate>,
+    /// The head's lower bound when late samples were written out last, or at the start.
+    late_written_at: Option<i64>,
     /// A truncation that waits for the readers that began before it was announced.
     pending: Option<PendingTruncation>,
     /// The log is to be cut up to there, once the head has written out all it can spare.
@@ -261,9 +265,10 @@ impl Db {
         let synced = self.wal.sync_if_due(now).and(on_wbl(&|wbl| wbl.sync_if_due(now)));
         let mapped = self.head.map_full_chunks();
         let written_out = self.compact_head(&mut upkeep, now);
+        let late_written = self.compact_late(&mut upkeep, now);
         let compacted = self.compact_blocks(&upkeep, now);
         self.head.bury();
-        match recovered.and(synced).and(mapped).and(written_out).and(compacted) {
+        match recovered.and(synced).and(mapped).and(written_out).and(late_written).and(compacted) {
             // Closing gives up what is under way.
             Err(StorageError::Cancelled) => Ok(()),
             result => result.map_err(Error::from),

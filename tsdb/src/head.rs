@@ -89,10 +89,15 @@ impl Times {
         self.min_valid.load(Ordering::Acquire)
     }
 
-    #[allow(dead_code, reason = "the compaction of late samples takes it")]
     /// First and last out-of-order sample that the head may have; the first is after the last if there is none.
     pub(crate) fn late(&self) -> (i64, i64) {
         (self.late_min.load(Ordering::Acquire), self.late_max.load(Ordering::Acquire))
+    }
+
+    /// Tells them anew. The caller keeps late commits out.
+    fn set_late(&self, min: i64, max: i64) {
+        self.late_min.store(min, Ordering::Release);
+        self.late_max.store(max, Ordering::Release);
     }
 
     fn extend_late(&self, min: i64, max: i64) {

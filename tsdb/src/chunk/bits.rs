@@ -10,8 +10,9 @@ pub(crate) struct BitWriter {
     free: u8,
 }
 
-/// The vector grows by this many bytes at a time.
+/// The vector grows by this many bytes at a time: few while it is short, more once it is known to go on.
 const GROWTH_BYTES: usize = 32;
+const LATER_GROWTH_BYTES: usize = 64;
 /// The most bytes that one word needs.
 const WORD_BYTES: usize = 8;
 
@@ -37,9 +38,6 @@ impl BitWriter {
     #[inline]
     pub(crate) fn write(&mut self, value: u64, count: u32) {
         debug_assert!(count <= 64, "a word has 64 bits");
-        if self.bytes.capacity() - self.bytes.len() < WORD_BYTES {
-            self.grow();
-        }
         if count == 0 {
             return;
         }
@@ -51,21 +49,28 @@ impl BitWriter {
             if let Some(last) = self.bytes.last_mut() {
                 *last |= (word >> (64 - free)) as u8;
             }
-            if left < free {
+            if left <= free {
                 self.free -= left as u8;
                 return;
             }
             word <<= free;
             left -= free;
         }
+        if self.bytes.capacity() - self.bytes.len() < WORD_BYTES {
+            self.grow();
+        }
+        // A whole word and back again: one store, whatever the length.
         let whole = left.div_ceil(8) as usize;
-        self.bytes.extend_from_slice(&word.to_be_bytes()[..whole]);
+        let end = self.bytes.len() + whole;
+        self.bytes.extend_from_slice(&word.to_be_bytes());
+        self.bytes.truncate(end);
         self.free = (whole as u32 * 8 - left) as u8;
     }
 
     #[cold]
     fn grow(&mut self) {
-        self.bytes.reserve_exact(GROWTH_BYTES);
+        let is_short = self.bytes.len() < 2 * GROWTH_BYTES;
+        self.bytes.reserve_exact(if is_short { GROWTH_BYTES } else { LATER_GROWTH_BYTES });
     }
 
     /// Appends one bit.
@@ -124,12 +129,6 @@ impl<'a> BitReader<'a> {
     #[inline(always)]
     pub(crate) fn peek(&self) -> u64 {
         self.word
-    }
-
-    /// How many pairs of zero bits come next, of those that are there.
-    #[inline(always)]
-    pub(crate) fn zero_pairs(&self) -> usize {
-        (self.word.leading_zeros().min(self.valid.max(0) as u32) / 2).min(28) as usize
     }
 
     /// Drops `count <= 56` bits that were peeked at.

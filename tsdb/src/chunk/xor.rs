@@ -2,8 +2,11 @@
 //!
 //! Layout: `docs/formats/chunk.md`.
 
+mod decode;
+
 use super::bits::{BitReader, BitWriter};
 use crate::codec::{Truncated, put_uvarint, put_varint};
+pub(crate) use decode::decode;
 
 /// Bytes of the sample count that opens every chunk.
 pub(crate) const COUNT_BYTES: usize = 2;
@@ -17,6 +20,7 @@ pub(crate) struct XorAppender {
     last_time: i64,
     last_delta: u64,
     values: XorState,
+    count: u16,
 }
 
 /// What XORing the next float needs to know of the last one.
@@ -35,25 +39,39 @@ impl XorState {
     /// Appends `value` as its difference to the last one.
     #[inline]
     pub(crate) fn write(&mut self, writer: &mut BitWriter, value: f64) {
+        self.write_behind(writer, (0, 0), value);
+    }
+
+    /// As [`XorState::write`], behind the low bits of a word, as many as said (at most 24): mostly both in one step.
+    #[inline]
+    fn write_behind(&mut self, writer: &mut BitWriter, (ahead, ahead_bits): (u64, u32), value: f64) {
         let delta = value.to_bits() ^ self.value.to_bits();
         self.value = value;
         if delta == 0 {
-            writer.write_bit(false);
+            writer.write(ahead << 1, ahead_bits + 1);
             return;
         }
         // Five bits hold the count.
         let leading = (delta.leading_zeros() as u8).min(31);
         let trailing = delta.trailing_zeros() as u8;
+        let (head, head_bits);
         if self.leading != LEADING_UNKNOWN && leading >= self.leading && trailing >= self.trailing {
-            writer.write(0b10, 2);
-            writer.write(delta >> self.trailing, u32::from(64 - self.leading - self.trailing));
-            return;
+            (head, head_bits) = (ahead << 2 | 0b10, ahead_bits + 2);
+        } else {
+            (self.leading, self.trailing) = (leading, trailing);
+            // 64 significant bits are written as 0: there are never none.
+            let significant = 64 - leading - trailing;
+            let window = (0b11 << 11) | (u64::from(leading) << 6) | u64::from(significant & 0x3f);
+            (head, head_bits) = (ahead << 13 | window, ahead_bits + 13);
         }
-        (self.leading, self.trailing) = (leading, trailing);
-        let significant = 64 - leading - trailing;
-        // 64 significant bits are written as 0: there are never none.
-        writer.write((0b11 << 11) | (u64::from(leading) << 6) | u64::from(significant & 0x3f), 13);
-        writer.write(delta >> trailing, u32::from(significant));
+        let significant = u32::from(64 - self.leading - self.trailing);
+        let bits = delta >> self.trailing;
+        if head_bits + significant <= 64 {
+            writer.write(head << significant | bits, head_bits + significant);
+        } else {
+            writer.write(head, head_bits);
+            writer.write(bits, significant);
+        }
     }
 
     /// Takes the next float. The caller checks the reader afterwards.
@@ -95,12 +113,12 @@ impl XorAppender {
         put_varint(&mut bytes, time);
         let mut writer = BitWriter::after(bytes);
         writer.write(value.to_bits(), 64);
-        Self { writer, last_time: time, last_delta: 0, values: XorState::starting_at(value) }
+        Self { writer, last_time: time, last_delta: 0, values: XorState::starting_at(value), count: 1 }
     }
 
     /// How many samples it holds.
     pub(crate) fn count(&self) -> u16 {
-        sample_count(self.writer.bytes())
+        self.count
     }
 
     pub(crate) fn last_time(&self) -> i64 {
@@ -122,62 +140,43 @@ impl XorAppender {
     /// Appends a sample. The caller keeps times rising and cuts the chunk before its count overflows.
     #[inline]
     pub(crate) fn append(&mut self, time: i64, value: f64) {
-        let count = self.count();
         let delta = time.wrapping_sub(self.last_time) as u64;
-        if count == 1 {
+        if self.count == 1 {
             let mut bytes = Vec::with_capacity(10);
             put_uvarint(&mut bytes, delta);
             for byte in bytes {
                 self.writer.write(u64::from(byte), 8);
             }
+            self.values.write(&mut self.writer, value);
         } else {
-            write_time_change(&mut self.writer, delta.wrapping_sub(self.last_delta) as i64);
+            let change = time_change(&mut self.writer, delta.wrapping_sub(self.last_delta) as i64);
+            self.values.write_behind(&mut self.writer, change, value);
         }
-        self.values.write(&mut self.writer, value);
         self.last_time = time;
         self.last_delta = delta;
-        self.writer.bytes_mut()[..COUNT_BYTES].copy_from_slice(&(count + 1).to_be_bytes());
+        self.count += 1;
+        self.writer.bytes_mut()[..COUNT_BYTES].copy_from_slice(&self.count.to_be_bytes());
     }
 }
 
-/// Appends a difference of differences of times in 1, 16, 20, 24 or 68 bits.
-fn write_time_change(writer: &mut BitWriter, change: i64) {
+/// A difference of differences of times in 1, 16, 20, 24 or 68 bits; the longest is written at once, and nothing is left.
+#[inline]
+fn time_change(writer: &mut BitWriter, change: i64) -> (u64, u32) {
     let fits = |bits: u32| change > -(1 << (bits - 1)) && change <= 1 << (bits - 1);
     let low = |bits: u32| change as u64 & ((1 << bits) - 1);
     if change == 0 {
-        writer.write_bit(false);
+        (0, 1)
     } else if fits(14) {
-        writer.write((0b10 << 14) | low(14), 16);
+        ((0b10 << 14) | low(14), 16)
     } else if fits(17) {
-        writer.write((0b110 << 17) | low(17), 20);
+        ((0b110 << 17) | low(17), 20)
     } else if fits(20) {
-        writer.write((0b1110 << 20) | low(20), 24);
+        ((0b1110 << 20) | low(20), 24)
     } else {
         writer.write(0b1111, 4);
         writer.write(change as u64, 64);
+        (0, 0)
     }
-}
-
-#[inline(always)]
-fn read_time_change(reader: &mut BitReader<'_>) -> i64 {
-    let head = reader.peek();
-    if head >> 63 == 0 {
-        reader.skip(1);
-        return 0;
-    }
-    let ones = (!head).leading_zeros();
-    let (prefix, bits) = match ones {
-        1 => (2, 14),
-        2 => (3, 17),
-        3 => (4, 20),
-        _ => {
-            reader.skip(4);
-            return reader.read(64) as i64;
-        }
-    };
-    reader.skip(prefix);
-    let raw = reader.take(bits) as i64;
-    if raw > 1 << (bits - 1) { raw - (1 << bits) } else { raw }
 }
 
 /// The sample count that opens a chunk's bytes; 0 if they are too short to have one.
@@ -187,63 +186,6 @@ pub(crate) fn sample_count(bytes: &[u8]) -> u16 {
         _ => 0,
     }
 }
-
-/// Appends the first `count` samples of a chunk to `times` and `values`.
-///
-/// # Errors
-/// If the bytes end before the samples do.
-pub(crate) fn decode(bytes: &[u8], count: usize, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), Truncated> {
-    let count = count.min(usize::from(sample_count(bytes)));
-    if count == 0 {
-        return Ok(());
-    }
-    let mut reader = BitReader::new(bytes.get(COUNT_BYTES..).ok_or(Truncated)?);
-    let (from, end) = (times.len(), times.len() + count);
-    times.resize(end, 0);
-    values.resize(end, 0.0);
-    let result = decode_into(&mut reader, &mut times[from..], &mut values[from..]);
-    if result.is_err() {
-        times.truncate(from);
-        values.truncate(from);
-    }
-    result
-}
-
-/// Fills both slices, which are of one length and not empty.
-fn decode_into(reader: &mut BitReader<'_>, times: &mut [i64], values: &mut [f64]) -> Result<(), Truncated> {
-    let count = times.len().min(values.len());
-    let mut time = reader.read_varint()?;
-    let mut state = XorState::starting_at(f64::from_bits(reader.read(64)));
-    (times[0], values[0]) = (time, state.value);
-    if count == 1 {
-        return reader.check();
-    }
-    let mut delta = reader.read_uvarint()? as i64;
-    time = time.wrapping_add(delta);
-    (times[1], values[1]) = (time, state.read(reader)?);
-    let mut at = 2;
-    while at < count {
-        reader.refill();
-        // Two zero bits are a sample at the same step with the same value: a steady series is nothing else.
-        if reader.peek() >> 62 == 0 {
-            let same = reader.zero_pairs().min(count - at).max(1);
-            for (time_out, value_out) in times[at..at + same].iter_mut().zip(&mut values[at..at + same]) {
-                time = time.wrapping_add(delta);
-                (*time_out, *value_out) = (time, state.value);
-            }
-            reader.skip(2 * same as u32);
-            at += same;
-            continue;
-        }
-        delta = delta.wrapping_add(read_time_change(reader));
-        time = time.wrapping_add(delta);
-        (times[at], values[at]) = (time, state.read(reader)?);
-        at += 1;
-    }
-    // Once bits were taken that are not there, the reader stays overdrawn: one look at the end tells.
-    reader.check()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -290,7 +232,43 @@ mod tests {
         assert_eq!(encode(&samples).len(), 2 + 6 + 8 + 2 + 30);
     }
 
+    /// The decoder's naive twin: bit by bit, as the layout says.
+    fn decode_naively(bytes: &[u8]) -> Result<Vec<(i64, u64)>, Truncated> {
+        let mut reader = BitReader::new(&bytes[COUNT_BYTES..]);
+        let mut time = reader.read_varint()?;
+        let mut state = XorState::starting_at(f64::from_bits(reader.read(64)));
+        let mut samples = vec![(time, state.value.to_bits())];
+        let mut delta = 0i64;
+        for index in 1..sample_count(bytes) {
+            if index == 1 {
+                delta = reader.read_uvarint()? as i64;
+            } else {
+                let ones = (0..4).take_while(|_| reader.read(1) == 1).count();
+                let bits = [0, 14, 17, 20, 64][ones];
+                let raw = reader.read(bits);
+                let is_negative = (1..64).contains(&bits) && raw > 1 << (bits - 1);
+                delta = delta.wrapping_add(if is_negative { raw as i64 - (1 << bits) } else { raw as i64 });
+            }
+            time = time.wrapping_add(delta);
+            samples.push((time, state.read(&mut reader)?.to_bits()));
+        }
+        reader.check().map(|()| samples)
+    }
+
     proptest! {
+        #[test]
+        fn garbage_is_read_as_the_naive_twin_reads_it(
+            count in 1u8..60, bytes in proptest::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..300),
+        ) {
+            let bytes = [&[0, count][..], &bytes].concat();
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            let result = decode(&bytes, usize::MAX, &mut times, &mut values);
+            let naive = decode_naively(&bytes);
+            prop_assert_eq!(result.is_ok(), naive.is_ok());
+            let found: Vec<_> = times.into_iter().zip(values.iter().map(|value| value.to_bits())).collect();
+            prop_assert_eq!(found, naive.unwrap_or_default());
+        }
+
         #[test]
         fn samples_come_back(
             start in -1i64 << 42..1 << 42,

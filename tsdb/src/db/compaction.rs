@@ -104,7 +104,6 @@ impl Db {
     ///
     /// # Errors
     /// If the disk fails or a chunk is damaged; no block is taken in then.
-    #[allow(dead_code, reason = "called by the upkeep of out-of-order samples")]
     pub(crate) fn write_out_of_order_blocks(
         &self,
         now: Timestamp,

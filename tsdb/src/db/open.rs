@@ -147,9 +147,13 @@ fn replay_wbl(
     let segments = segment::list(&wbl_directory)?;
     replay.begin_late();
     let mut next = 0;
+    let damage = replay.report.damage.len();
     for file in &segments {
         replay_segment(&**fs, &wbl_directory, file.segment, 0, replay, &instruments.wbl)?;
         next = file.segment + 1;
+    }
+    if !segments.is_empty() && replay.report.damage.len() == damage {
+        replay.finish_late();
     }
     let wbl = OnceLock::new();
     if config.out_of_order_window_ms > 0 || !segments.is_empty() {

@@ -4,7 +4,9 @@
 //! `chunks_head`. Such chunks overlap each other and the in-order ones; of two samples at one time the one that came first
 //! counts. All late samples are in the write-behind log (`wbl`) until a compaction has put them into a block.
 
+use model::labels::Labels;
 use model::storage::StorageError;
+use parking_lot::MutexGuard;
 
 use super::isolation::Snapshot;
 use super::mapped_chunks::MappedChunk;
@@ -12,7 +14,10 @@ use super::reader::TimeRange;
 use super::series::FullChunk;
 use super::slab::Slot;
 use super::{Head, SeriesId};
+use crate::block::builder::{EncodedChunk, SeriesChunks};
 use crate::chunk::{OpenChunk, Stamp, ValueRef};
+use crate::compact::recode::{self, ChunkToPut, Cut};
+use crate::compact::writer::NewChunk;
 use crate::wal::record::{MappedMarker, SampleValue, WalRef};
 
 /// Samples after which a series' late ones become a chunk: Prometheus' default.
@@ -77,18 +82,6 @@ impl LateSamples {
         self.mapped.iter().any(|chunk| (chunk.file, chunk.offset) == (file, offset))
     }
 
-    #[allow(dead_code, reason = "the compaction of late samples takes it")]
-    /// Mapped chunks.
-    pub(crate) fn mapped(&self) -> &[MappedChunk] {
-        &self.mapped
-    }
-
-    #[allow(dead_code, reason = "the compaction of late samples takes it")]
-    /// Drops the first `count` mapped chunks, which are in blocks now.
-    pub(crate) fn drop_mapped(&mut self, count: usize) -> Vec<MappedChunk> {
-        self.mapped.drain(..count.min(self.mapped.len())).collect()
-    }
-
     /// Makes chunks of the open samples.
     pub(crate) fn cut(&mut self) {
         let samples = std::mem::take(&mut self.open);
@@ -133,6 +126,25 @@ pub(crate) struct LateList {
     pub(crate) unmapped: Vec<FullChunk>,
 }
 
+/// Late chunks that are to be written out, as far as they reach before a time.
+#[derive(Debug)]
+pub(crate) struct LateToWrite {
+    through: i64,
+    series: Vec<(Slot, Vec<MappedChunk>)>,
+    /// Of those that reach further: they stay, and the log has to name them.
+    pub(crate) kept: Vec<MappedMarker>,
+}
+
+impl LateToWrite {
+    /// The series with what is to be written of them.
+    pub(crate) fn series<'a>(
+        &'a self,
+        head: &'a Head,
+    ) -> impl Iterator<Item = Result<(Labels, Vec<NewChunk>), StorageError>> + 'a {
+        self.series.iter().map(|(slot, chunks)| head.late_chunks(*slot, chunks, self.through))
+    }
+}
+
 /// Makes chunks of samples in order of time.
 pub(crate) fn encode<'a>(samples: impl Iterator<Item = (Stamp, ValueRef<'a>)>, mut push: impl FnMut(FullChunk)) {
     let mut open: Option<(i64, OpenChunk)> = None;
@@ -166,6 +178,11 @@ pub(crate) fn encode<'a>(samples: impl Iterator<Item = (Stamp, ValueRef<'a>)>, m
     if let Some((min_time, chunk)) = open {
         finish(min_time, chunk);
     }
+}
+
+/// A chunk's file and offset as markers have them.
+fn place_of(chunk: &MappedChunk) -> u64 {
+    u64::from(chunk.file) << 32 | u64::from(chunk.offset)
 }
 
 impl Head {
@@ -215,10 +232,10 @@ impl Head {
             chunks.extend(full.iter().map(|chunk| (series.wal_ref, chunk.clone())));
         }
         let mapped = self.mapped.write(&chunks)?;
-        let markers = chunks.iter().zip(&mapped).map(|((series, _), chunk)| MappedMarker {
-            series: *series,
-            chunk: u64::from(chunk.file) << 32 | u64::from(chunk.offset),
-        });
+        let markers = chunks
+            .iter()
+            .zip(&mapped)
+            .map(|((series, _), chunk)| MappedMarker { series: *series, chunk: place_of(chunk) });
         let markers = markers.collect();
         let mut mapped = mapped.into_iter();
         for (slot, count) in places {
@@ -233,5 +250,120 @@ impl Head {
         }
         waiting.clear();
         Ok(markers)
+    }
+
+    /// Keeps late commits out.
+    pub(crate) fn lock_late_commits(&self) -> MutexGuard<'_, ()> {
+        self.work.late_commit.lock()
+    }
+
+    /// Puts all late samples into mapped chunks, and tells which have samples before `through`. The caller keeps late
+    /// commits out.
+    pub(crate) fn cut_all_late(&self, through: i64) -> Result<LateToWrite, StorageError> {
+        let mut slots = Vec::new();
+        for slot in 0..self.slab.end() {
+            if let Some(cell) = self.slab.cell(slot)
+                && let Some(late) = &mut cell.lock().late
+            {
+                late.cut();
+                slots.push(slot);
+            }
+        }
+        self.map_late(&slots)?;
+        let mut to_write = LateToWrite { through, series: Vec::new(), kept: Vec::new() };
+        for slot in slots {
+            let Some(cell) = self.slab.cell(slot) else {
+                continue;
+            };
+            let series = cell.lock();
+            let mapped = series.late.as_ref().map_or(&[][..], |late| &late.mapped);
+            let kept = mapped.iter().filter(|chunk| chunk.max_time >= through);
+            to_write.kept.extend(kept.map(|c| MappedMarker { series: series.wal_ref, chunk: place_of(c) }));
+            let written: Vec<_> = mapped.iter().filter(|chunk| chunk.min_time() < through).copied().collect();
+            if !written.is_empty() {
+                to_write.series.push((slot, written));
+            }
+        }
+        Ok(to_write)
+    }
+
+    /// A series with those late chunks as far as they reach before `through`, without what is deleted.
+    fn late_chunks(
+        &self,
+        slot: Slot,
+        mapped: &[MappedChunk],
+        through: i64,
+    ) -> Result<(Labels, Vec<NewChunk>), StorageError> {
+        let labels = self.labels_at(slot);
+        let deleted = self.tombstones.read().of(slot).to_vec();
+        let cut = Cut { range: TimeRange { min: i64::MIN, max: through - 1 }, deleted: &deleted };
+        let mut kept = SeriesChunks::default();
+        for chunk in mapped {
+            let put = |data: &[u8]| {
+                let (min_time, max_time, encoding) = (chunk.min_time(), chunk.max_time, chunk.encoding);
+                recode::put(ChunkToPut { min_time, max_time, encoding, data, seen: usize::MAX }, &cut, &mut kept)
+            };
+            self.mapped.with_bytes(chunk, put)?.map_err(|error| self.mapped.damage_at(chunk, error))?;
+        }
+        let new_chunk = |(chunk, data): (&EncodedChunk, &[u8])| NewChunk {
+            min_time: chunk.min_time,
+            max_time: chunk.max_time,
+            encoding: chunk.encoding,
+            bytes: data.into(),
+        };
+        Ok((labels, kept.iter().map(new_chunk).collect()))
+    }
+
+    /// Lets go of the mapped late chunks whose places `is_needed` does not accept. For the start.
+    pub(crate) fn keep_late(&self, is_needed: impl Fn(u64) -> bool) {
+        for slot in 0..self.slab.end() {
+            let Some(cell) = self.slab.cell(slot) else {
+                continue;
+            };
+            let dropped: Vec<MappedChunk> = match &mut cell.lock().late {
+                Some(late) => late.mapped.extract_if(.., |chunk| !is_needed(place_of(chunk))).collect(),
+                None => continue,
+            };
+            self.forget_late(&dropped);
+        }
+        self.tell_late_times();
+    }
+
+    fn forget_late(&self, dropped: &[MappedChunk]) {
+        self.mapped.release(dropped);
+        self.instruments.head.chunks.add(-(dropped.len() as i64));
+    }
+
+    /// Lets go of late chunks that stand in blocks, and of their files.
+    pub(crate) fn release_late(&self, written: &LateToWrite) {
+        let _late_commits = self.lock_late_commits();
+        for (slot, chunks) in &written.series {
+            let Some(cell) = self.slab.cell(*slot) else {
+                continue;
+            };
+            let is_done = |chunk: &mut MappedChunk| chunk.max_time < written.through && chunks.contains(chunk);
+            let dropped: Vec<MappedChunk> = {
+                let mut series = cell.lock();
+                let Some(late) = &mut series.late else {
+                    continue;
+                };
+                let dropped = late.mapped.extract_if(.., is_done).collect();
+                if late.chunk_count() == 0 {
+                    series.late = None;
+                }
+                dropped
+            };
+            self.forget_late(&dropped);
+            self.instruments.head.chunks_removed.add(dropped.len() as u64);
+        }
+        // Those that came meanwhile are left.
+        self.tell_late_times();
+    }
+
+    fn tell_late_times(&self) {
+        let times = |slot| self.slab.cell(slot)?.lock().late.as_ref()?.times();
+        let left = (0..self.slab.end()).filter_map(times);
+        let (min, max) = left.fold((i64::MAX, i64::MIN), |all, one| (all.0.min(one.0), all.1.max(one.1)));
+        self.times.set_late(min, max);
     }
 }

@@ -236,7 +236,6 @@ impl MappedChunks {
         }
     }
 
-    #[allow(dead_code, reason = "the compaction of late samples takes it")]
     /// Lets go of chunks of late samples.
     pub(crate) fn release(&self, chunks: &[MappedChunk]) {
         let mut files = self.files.write();

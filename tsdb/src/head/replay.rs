@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use model::exemplar::Exemplar;
 use model::labels::Labels;
 use model::metadata::Metadata;
@@ -135,6 +135,8 @@ pub(crate) struct Replay<'a> {
     full: Vec<Slot>,
     /// The write-behind log is being replayed.
     is_late: bool,
+    /// Chunks of late samples that its markers name.
+    marked: HashSet<u64, RandomState>,
     pub(crate) report: ReplayReport,
     failed: Option<StorageError>,
 }
@@ -151,6 +153,7 @@ impl<'a> Replay<'a> {
             gathered: Gathered::default(),
             full: Vec::new(),
             is_late: false,
+            marked: HashSet::default(),
             report,
             failed: None,
         }
@@ -206,6 +209,12 @@ impl<'a> Replay<'a> {
     pub(crate) fn begin_late(&mut self) {
         self.enter_gathered();
         self.is_late = true;
+    }
+
+    /// Ends the write-behind log, all of which was there and sound. A late chunk that it does not name is of no use: its
+    /// samples are in the log as such, or, since the log was cut, in a block.
+    pub(crate) fn finish_late(&mut self) {
+        self.head.keep_late(|chunk| self.marked.contains(&chunk));
     }
 
     fn enter_late(&mut self, slot: Slot, stamp: Stamp, value: SampleValue) {
@@ -360,6 +369,7 @@ impl RecordSink for Replay<'_> {
     }
 
     fn mapped_marker(&mut self, marker: MappedMarker) {
+        self.marked.insert(marker.chunk);
         let (file, offset) = ((marker.chunk >> 32) as u32, marker.chunk as u32);
         let Some(cell) = self.known.find(marker.series).and_then(|known| self.head.slab.cell(known.slot)) else {
             return;

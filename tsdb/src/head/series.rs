@@ -148,7 +148,15 @@ impl Series {
     }
 
     /// Makes an open chunk of a snapshot take samples again. One that cannot is full.
+    #[inline]
     pub(crate) fn thaw(&mut self, limits: ChunkLimits) {
+        if matches!(self.open, Some(OpenChunk::Frozen(_))) {
+            self.thaw_open(limits);
+        }
+    }
+
+    #[cold]
+    fn thaw_open(&mut self, limits: ChunkLimits) {
         let Some(OpenChunk::Frozen(frozen)) = &self.open else {
             return;
         };

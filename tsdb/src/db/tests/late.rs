@@ -139,3 +139,51 @@ fn damage_costs_late_samples_at_most() {
         append(&db, &series(0), base - 6 * MINUTE, 6.0).unwrap();
     }
 }
+
+/// Late samples end up in blocks of their own once the head writes a range out, and the log of them goes.
+#[test]
+fn late_samples_become_blocks_and_the_log_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let hour = 60 * MINUTE;
+    let config = Config { out_of_order_window_ms: 3 * hour, retention_ms: None, ..small() };
+    let db = Db::open(directory.path(), config.clone()).unwrap();
+    let mut expected = std::collections::BTreeMap::new();
+    let mut late = 0;
+    for minute in 0..8 * 60i64 {
+        let time = minute * MINUTE;
+        append(&db, &series(0), time, minute as f64).unwrap();
+        expected.insert(time, minute as f64);
+        if minute > 130 && minute % 3 == 0 {
+            let time = time - 130 * MINUTE + 1;
+            append(&db, &series(0), time, -(minute as f64)).unwrap();
+            expected.insert(time, -(minute as f64));
+            late += 1;
+        }
+        if minute == 300 {
+            db.delete_series(Timestamp(150 * MINUTE), Timestamp(155 * MINUTE), &metric()).unwrap();
+        }
+        if minute % 5 == 0 {
+            db.maintain(Timestamp(time)).unwrap();
+        }
+    }
+    db.maintain(Timestamp(8 * hour)).unwrap();
+    db.maintain(Timestamp(8 * hour)).unwrap();
+    assert!(late > 100);
+    expected.retain(|time, _| !(150 * MINUTE..=155 * MINUTE).contains(time));
+    let expected: Vec<(i64, f64)> = expected.into_iter().collect();
+    let check = |db: &Db| {
+        let found = read(db, i64::MIN, i64::MAX, &metric());
+        assert_eq!(found[0].1.len(), expected.len());
+        assert!(found[0].1 == expected);
+    };
+    check(&db);
+    let hints = db.block_metas().iter().filter(|meta| !meta.compaction.hints.is_empty()).count();
+    let merged = db.instruments().blocks.vertical_compactions.value();
+    assert!(hints > 0 || merged > 0, "blocks of late samples, or those they were merged into");
+    let segments = crate::wal::segment::list(&directory.path().join("wbl")).unwrap();
+    assert!(segments[0].segment > 0, "the log was cut: {segments:?}");
+    drop(db);
+    check(&Db::open(directory.path(), config.clone()).unwrap());
+    std::fs::remove_dir_all(directory.path().join("chunks_head")).unwrap();
+    check(&Db::open(directory.path(), config).unwrap());
+}

@@ -79,8 +79,20 @@ pub(crate) fn encode_samples<'a>(
     out: &mut Vec<u8>,
     ends: &mut Vec<usize>,
 ) {
-    // Which kinds occur: a batch is nearly always all floats.
-    let started = samples.clone().any(|(_, stamp, _)| stamp.start != 0);
+    // A batch is nearly always all floats without starts: one look tells, and they are written straight away.
+    let (mut started, mut is_mixed) = (false, false);
+    for (_, stamp, value) in samples.clone() {
+        started |= stamp.start != 0;
+        is_mixed |= !matches!(value, SampleValue::Float(_));
+    }
+    if !started && !is_mixed {
+        if samples.clone().next().is_some() {
+            out.push(kind::SAMPLES);
+            put_floats(samples, out);
+            ends.push(out.len());
+        }
+        return;
+    }
     let mut occurs = 0u32;
     for (_, _, value) in samples.clone() {
         occurs |= 1 << kind_of(value, started);
@@ -114,6 +126,55 @@ fn put_record<'a>(
         _ => put_plain(samples, out),
     }
     ends.push(out.len());
+}
+
+/// As [`put_plain`] for floats only: each is put together apart and appended at once.
+fn put_floats<'a>(samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)> + Clone, out: &mut Vec<u8>) {
+    let Some((base_series, Stamp { time: base_time, .. }, _)) = samples.clone().next() else {
+        return;
+    };
+    out.extend_from_slice(&base_series.to_be_bytes());
+    out.extend_from_slice(&base_time.to_be_bytes());
+    for (series, Stamp { time, .. }, value) in samples {
+        let SampleValue::Float(float) = value else {
+            continue;
+        };
+        let mut row = Row::default();
+        row.put_varint(series.wrapping_sub(base_series) as i64);
+        row.put_varint(time.wrapping_sub(base_time));
+        row.put_bytes(float.to_bits().to_be_bytes());
+        let end = out.len() + row.length;
+        // All of the row, and back to its end: one copy of known size.
+        out.extend_from_slice(&row.bytes);
+        out.truncate(end);
+    }
+}
+
+/// A sample being put together: two varints and a float at most.
+#[derive(Default)]
+struct Row {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Row {
+    #[inline]
+    fn put_varint(&mut self, value: i64) {
+        let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+        while rest >= 0x80 {
+            self.bytes[self.length] = rest as u8 | 0x80;
+            self.length += 1;
+            rest >>= 7;
+        }
+        self.bytes[self.length] = rest as u8;
+        self.length += 1;
+    }
+
+    #[inline]
+    fn put_bytes(&mut self, bytes: [u8; 8]) {
+        self.bytes[self.length..self.length + 8].copy_from_slice(&bytes);
+        self.length += 8;
+    }
 }
 
 fn put_plain<'a>(samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)>, out: &mut Vec<u8>) {
