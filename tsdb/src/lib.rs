@@ -24,6 +24,8 @@ mod db;
 mod error;
 mod exemplars;
 mod fs;
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 mod lock;
 pub mod metrics;

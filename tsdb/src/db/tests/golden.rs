@@ -86,3 +86,46 @@ fn files_are_written_and_read_as_ever() {
     assert_eq!(everything(&db), expected);
     assert!(db.replay_report().chunks_mapped >= 6 && db.replay_report().damage.is_empty());
 }
+
+/// Compares a file with the golden one, or makes that anew.
+fn check_golden(written: &Path, kept: &str) {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kept);
+    if std::env::var_os("CRESSET_BLESS").is_some() {
+        std::fs::copy(written, &kept).unwrap();
+    }
+    let is_same = std::fs::read(written).unwrap() == std::fs::read(&kept).unwrap();
+    assert!(is_same, "{} is no longer written as {}", written.display(), kept.display());
+}
+
+#[test]
+fn a_write_behind_log_and_a_snapshot_are_written_as_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        Config { wal_compression: Compression::None, out_of_order_window_ms: 3_600_000, exemplars_max: 3, ..small() };
+    let db = Db::open(directory.path(), config).unwrap();
+    let base = 1_700_000_000_000;
+    let series_ref = append(&db, &series(0), base, 1.0).unwrap();
+    for step in [9, 3, 7, 5, 1, 8, 2] {
+        append(&db, &series(0), base - step * 15_000, step as f64).unwrap();
+    }
+    let mut appender = db.appender();
+    appender.append(&series(1), Timestamp(base), NewValue::IntHistogram(&int(3))).unwrap();
+    appender.append_started(series_ref, Timestamp(base - 1), Timestamp(base + 1), 2.0.into()).unwrap();
+    let exemplar = model::exemplar::Exemplar { labels: labels! { "t" => "x" }, value: 0.5, timestamp: None };
+    appender.append_exemplar(series_ref, &exemplar).unwrap();
+    let metadata = model::metadata::Metadata { help: "Helps.".into(), ..<_>::default() };
+    appender.update_metadata(series_ref, &metadata).unwrap();
+    appender.commit().unwrap();
+    db.delete_series(Timestamp(base), Timestamp(base), &[Matcher::equal("i", "1")]).unwrap();
+    let expected = everything(&db);
+    drop(db);
+    check_golden(&directory.path().join("wbl/00000000"), "wbl-1");
+    let entries = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let is_snapshot = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("chunk_snapshot.");
+    let snapshot = entries.into_iter().find(is_snapshot).unwrap();
+    check_golden(&snapshot.join("00000000"), "snapshot-1");
+    check_golden(&snapshot.join("complement/00000000"), "snapshot-complement-1");
+    let db = open(directory.path());
+    assert_eq!(everything(&db), expected);
+    assert_eq!(db.replay_report().snapshot_series, 2);
+}

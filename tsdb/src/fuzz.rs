@@ -1,0 +1,118 @@
+//! What the fuzz targets of `tsdb/fuzz` call: readers of bytes that may be anything. Their corpora are run as a test.
+//!
+//! None of them may panic, hang, or take memory beyond what the bytes account for.
+
+use model::exemplar::Exemplar;
+use model::labels::Labels;
+use model::metadata::Metadata;
+use model::storage::Columns;
+
+use crate::chunk::frozen::FrozenChunk;
+use crate::chunk::{self, Encoding, Stamp};
+use crate::wal::reader::RecordReader;
+use crate::wal::record::{MappedMarker, RecordSink, SampleValue, Tombstone, WalRef, decode};
+
+/// Counts what records hold.
+#[derive(Debug, Default)]
+struct Counts {
+    pieces: u64,
+}
+
+impl RecordSink for Counts {
+    fn series(&mut self, _series: WalRef, _labels: Labels) {
+        self.pieces += 1;
+    }
+
+    fn sample(&mut self, _series: WalRef, _stamp: Stamp, _value: SampleValue) {
+        self.pieces += 1;
+    }
+
+    fn tombstone(&mut self, _tombstone: Tombstone) {
+        self.pieces += 1;
+    }
+
+    fn exemplar(&mut self, _series: WalRef, _exemplar: Exemplar) {
+        self.pieces += 1;
+    }
+
+    fn metadata(&mut self, _series: WalRef, _metadata: Metadata) {
+        self.pieces += 1;
+    }
+
+    fn mapped_marker(&mut self, _marker: MappedMarker) {
+        self.pieces += 1;
+    }
+
+    fn skipped(&mut self, _kind: u8) {
+        self.pieces += 1;
+    }
+}
+
+/// Reads a segment of a log, and its bytes as one record. Returns how many pieces were found.
+pub fn wal_reader(bytes: &[u8]) -> u64 {
+    let mut counts = Counts::default();
+    // What a record holds before its fault counts; damage ends the segment.
+    drop(decode(bytes, &mut counts));
+    let mut reader = RecordReader::new(bytes);
+    while let Ok(Some(record)) = reader.advance() {
+        drop(decode(record, &mut counts));
+    }
+    counts.pieces
+}
+
+/// Reads a chunk: the first byte is its encoding. What can be read goes into a chunk again and is read back the same.
+/// Returns how many samples there were.
+pub fn chunk_decoder(bytes: &[u8]) -> usize {
+    let Some((encoding, data)) = bytes.split_first().and_then(|(b, data)| Some((Encoding::from_byte(*b)?, data)))
+    else {
+        return 0;
+    };
+    let mut columns = Columns::default();
+    if chunk::decode(encoding, data, usize::MAX, &mut columns).is_err() {
+        return 0;
+    }
+    if let Some(last_time) = columns.timestamps.last().copied() {
+        let frozen = FrozenChunk { encoding, last_time, bytes: data.into() };
+        if let Ok(thawed) = frozen.thaw(0) {
+            let mut again = Columns::default();
+            let result = chunk::decode(thawed.chunk.encoding(), thawed.chunk.bytes(), usize::MAX, &mut again);
+            assert!(result.is_ok() && again.timestamps == columns.timestamps, "a chunk comes back as it was read");
+        }
+    }
+    columns.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Runs a target over its corpus and returns what each input gave.
+    fn run<T>(target: &str, call: impl Fn(&[u8]) -> T) -> Vec<T> {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let mut paths: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths.iter().map(|path| call(&std::fs::read(path).unwrap())).collect()
+    }
+
+    #[test]
+    fn corpora_are_read() {
+        let pieces = run("wal_reader", super::wal_reader);
+        assert!(pieces.len() >= 5 && pieces.iter().any(|count| *count > 100), "{pieces:?}");
+        let samples = run("chunk_decoder", super::chunk_decoder);
+        assert!(samples.len() >= 6 && samples.iter().filter(|count| **count > 3).count() >= 5, "{samples:?}");
+    }
+
+    #[test]
+    fn corpora_with_every_byte_changed_do_no_harm() {
+        let change = |call: &dyn Fn(&[u8]), bytes: &[u8]| {
+            for at in 0..bytes.len().min(600) {
+                let mut changed = bytes.to_vec();
+                changed[at] ^= 1 << (at % 8);
+                call(&changed);
+                call(&bytes[..at]);
+            }
+        };
+        run("wal_reader", |bytes| change(&|b| assert!(super::wal_reader(b) < 1 << 20), bytes));
+        run("chunk_decoder", |bytes| change(&|b| assert!(super::chunk_decoder(b) < 70_000), bytes));
+    }
+}
