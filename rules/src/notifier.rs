@@ -372,3 +372,44 @@ impl<'a> From<&'a Notice> for WireAlert<'a> {
 fn rfc3339(ms: i64) -> String {
     Time::from_millisecond(ms).unwrap_or(Time::UNIX_EPOCH).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use exposition::registry::Registry;
+    use model::labels;
+    use model::relabel::Action;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn alertmanagers_come_and_go_with_discovery() {
+        let drop_b = RelabelConfig {
+            source_labels: vec!["__address__".into()],
+            regex: "b:.*".into(),
+            action: Action::Drop,
+            ..RelabelConfig::default()
+        };
+        let set = AlertmanagerConfig {
+            http: HttpClientConfig::default(),
+            timeout: DEFAULT_TIMEOUT,
+            path_prefix: "/am/".into(),
+            scheme: "http".into(),
+            alert_relabel_configs: Vec::new(),
+            relabel_configs: vec![drop_b],
+        };
+        let config = AlertingConfig { alert_relabel_configs: Vec::new(), alertmanagers: vec![set.clone(), set] };
+        let metrics = Metrics::register(&Registry::new());
+        let notifier = HttpNotifier::new(config, Labels::empty(), &metrics, "test").await.unwrap();
+        let at = |address: &str| labels! { "__address__" => address };
+        notifier.set_discovered(0, &[at("a:1"), at("a:1"), at("b:1"), at("not a host")]);
+        notifier.set_discovered(1, &[at("c:1")]);
+        let urls = || notifier.urls().into_iter().map(String::from).collect::<Vec<_>>();
+        assert_eq!(urls(), ["http://a:1/am/api/v2/alerts", "http://c:1/am/api/v2/alerts"]);
+        assert_eq!(metrics.alertmanagers.get(), 2);
+        notifier.set_discovered(0, &[at("d:1")]);
+        assert_eq!(urls(), ["http://c:1/am/api/v2/alerts", "http://d:1/am/api/v2/alerts"]);
+        notifier.set_discovered(0, []);
+        notifier.set_discovered(2, &[at("e:1")]);
+        assert_eq!(urls(), ["http://c:1/am/api/v2/alerts"]);
+    }
+}

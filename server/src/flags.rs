@@ -7,6 +7,7 @@ use model::bytes::ByteSize;
 use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
+use crate::tool::{PromqlCommand, TestCommand, TsdbCommand};
 
 /// A whole monitoring stack in one binary.
 #[derive(Debug, Parser)]
@@ -52,6 +53,15 @@ pub enum ToolCommand {
     /// Run a query against a server
     #[command(subcommand)]
     Query(QueryCommand),
+    /// Unit testing
+    #[command(subcommand)]
+    Test(TestCommand),
+    /// Run tsdb commands
+    #[command(subcommand)]
+    Tsdb(TsdbCommand),
+    /// PromQL formatting and editing
+    #[command(subcommand)]
+    Promql(PromqlCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,10 +117,10 @@ pub enum QueryCommand {
 #[derive(Debug, Clone, Args)]
 pub struct LogFlags {
     /// Only log messages with the given severity or above
-    #[arg(long = "log.level", default_value = "info", global = true)]
+    #[arg(id = "log.level", long = "log.level", default_value = "info", global = true)]
     pub level: LogLevel,
     /// Output format of log messages
-    #[arg(long = "log.format", default_value = "logfmt", global = true)]
+    #[arg(id = "log.format", long = "log.format", default_value = "logfmt", global = true)]
     pub format: LogFormat,
 }
 

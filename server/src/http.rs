@@ -38,6 +38,8 @@ use tsdb::Db;
 
 use crate::features::Features;
 
+pub use params::parse_time;
+
 /// The largest form body of a query.
 const FORM_BYTES_MAX: usize = 10 * 1024 * 1024;
 

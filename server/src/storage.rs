@@ -128,7 +128,7 @@ async fn repeat(
 ) {
     // What goes wrong is told once, and again when it is another thing.
     let mut told = String::new();
-    while shutdown.until(tokio::time::sleep(interval)).await.is_some() {
+    loop {
         let (db, now) = (Arc::clone(&db), Timestamp(clock.now_ms()));
         let failed = match tokio::task::spawn_blocking(move || work(&db, now)).await {
             Ok(Ok(())) => String::new(),
@@ -139,5 +139,8 @@ async fn repeat(
             tracing::error!(error = failed, "storage upkeep failed; it is tried again");
         }
         told = failed;
+        if shutdown.until(tokio::time::sleep(interval)).await.is_none() {
+            return;
+        }
     }
 }

@@ -1,4 +1,12 @@
-//! Checks and queries, as `promtool` has them.
+//! Checks, queries, tests and work on data directories, as `promtool` has them.
+
+mod promql;
+mod testing;
+mod tsdb;
+
+pub use self::promql::PromqlCommand;
+pub use self::testing::TestCommand;
+pub use self::tsdb::TsdbCommand;
 
 use std::path::PathBuf;
 
@@ -16,6 +24,9 @@ pub async fn run(command: ToolCommand) -> Result<()> {
     match command {
         ToolCommand::Check(CheckCommand::Config { syntax_only, files }) => check_configs(syntax_only, &files),
         ToolCommand::Check(CheckCommand::Rules { files }) => check_rules(&files),
+        ToolCommand::Test(command) => testing::run(command),
+        ToolCommand::Tsdb(command) => tsdb::run(command).await,
+        ToolCommand::Promql(command) => promql::run(command),
         ToolCommand::Query(QueryCommand::Instant { time, server, expr }) => {
             let mut params = vec![("query", expr)];
             params.extend(time.map(|time| ("time", time)));
@@ -61,6 +72,7 @@ fn check_configs(syntax_only: bool, files: &[PathBuf]) -> Result<()> {
                 if depth == Depth::Whole && !config.rule_files.is_empty() {
                     say(&format!("  SUCCESS: {} rule files found", config.rule_files.len()));
                 }
+                config.not_run.iter().for_each(|told| say(&format!("  WARNING: {told}")));
                 say(&format!(" SUCCESS: {} is valid prometheus config file syntax\n", file.display()));
             }
             Err(error) => {

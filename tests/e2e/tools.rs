@@ -5,8 +5,9 @@ use std::process::Command;
 use super::harness::{BINARY, Process, api, eventually, free_port, get, has, post, query};
 
 struct Server {
-    folder: tempfile::TempDir,
+    // Ends before its folder goes.
     process: Process,
+    folder: tempfile::TempDir,
     address: String,
 }
 
@@ -23,7 +24,7 @@ fn server(config: &str, flags: &[&str]) -> Server {
     let process = Process::start(&mut command, &folder.path().join("log"));
     let ready = format!("http://{address}/-/ready");
     eventually("the server to be ready", || get(&ready).filter(|(status, _)| *status == 200));
-    Server { folder, process, address }
+    Server { process, folder, address }
 }
 
 fn output(command: &mut Command) -> (bool, String) {
@@ -209,7 +210,7 @@ fn configurations_of_upstream_are_checked() {
         all.sort();
         all
     };
-    // Everything that upstream refuses is refused. What it accepts and we do not support yet is refused by name.
+    // Everything that upstream refuses is refused.
     for bad in files("config/bad") {
         let name = bad.file_name().unwrap().to_str().unwrap();
         let needs_files = ["double_import", "duplicate", "global"]
@@ -232,4 +233,98 @@ fn configurations_of_upstream_are_checked() {
             assert!(!success, "{name} is accepted: {text}");
         }
     }
+}
+
+/// A page of four hours of samples, one every ten minutes.
+fn history() -> String {
+    let samples = (0..24).map(|i| format!("m{{a=\"x\"}} {i} {0}\nn 0.5 {0}\n", 1_700_000_000 + i * 600));
+    format!("# TYPE m gauge\n{}# EOF\n", samples.collect::<String>())
+}
+
+#[test]
+fn blocks_are_made_listed_and_dumped_as_promtool_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (page, data) = (folder.path().join("page.om"), folder.path().join("data"));
+    std::fs::write(&page, history()).unwrap();
+    let ours = |args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        output(command.args(["tool", "tsdb"]).args(args).arg(&data))
+    };
+    let (made, table) = ours(&["create-blocks-from", "openmetrics", page.to_str().unwrap()]);
+    assert!(made, "{table}");
+    let (_, listed) = ours(&["list"]);
+    assert_eq!(table, listed, "what was made is what is there");
+    let (_, dumped) = ours(&["dump"]);
+    assert_eq!(dumped.lines().count(), 48, "{dumped}");
+    assert!(dumped.contains("{__name__=\"m\", a=\"x\"} 23 1700013800000\n"), "{dumped}");
+    let (_, open_metrics) = ours(&["dump-openmetrics", "--match", "m"]);
+    assert!(
+        open_metrics.starts_with("m{a=\"x\"} 0 1700000000.000\n") && open_metrics.ends_with("# EOF\n"),
+        "{open_metrics}"
+    );
+    let (_, analysis) = ours(&["analyze", "--extended"]);
+    assert!(analysis.contains("Total Series: 2\n") && analysis.contains("samples per float chunk"), "{analysis}");
+    if has("promtool") {
+        let theirs = |args: &[&str]| output(Command::new("promtool").args(["tsdb"]).args(args).arg(&data));
+        assert_eq!(theirs(&["list"]), (true, listed));
+        assert_eq!(theirs(&["list", "-r"]), ours(&["list", "-r"]));
+        assert_eq!(theirs(&["dump"]), (true, dumped));
+    }
+}
+
+#[test]
+fn history_is_served_deleted_and_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.om");
+    std::fs::write(&page, history()).unwrap();
+    let mut command = Command::new(BINARY);
+    let made =
+        command.args(["tool", "tsdb", "create-blocks-from", "openmetrics"]).arg(&page).arg(folder.path().join("data"));
+    assert!(output(made).0);
+    let data = folder.path().join("data");
+    let server = server("", &["--web.enable-admin-api", "--storage.tsdb.path", data.to_str().unwrap()]);
+    let count = || query(&server.address, "count_over_time({__name__=~\".+\"}[1d] @ 1700020000)");
+    assert_eq!(count(), Some(vec![24.0, 24.0]));
+    let admin =
+        |path: &str| post(&format!("http://{}/api/v1/admin/tsdb/{path}", server.address), "text/plain", b"").unwrap();
+    assert_eq!(admin("delete_series?match[]=n&start=1700000000&end=1700006000").0, 204);
+    assert_eq!(count(), Some(vec![24.0, 13.0]));
+    assert_eq!(admin("clean_tombstones").0, 204);
+    assert_eq!(count(), Some(vec![24.0, 13.0]));
+    let (status, body) = admin("snapshot");
+    assert_eq!(status, 200, "{body}");
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let copy = data.join("snapshots").join(answer["data"]["name"].as_str().unwrap());
+    let (_, listed) = output(Command::new(BINARY).args(["tool", "tsdb", "dump"]).arg(&copy));
+    assert_eq!(listed.lines().count(), 24 + 13, "{listed}");
+    assert_eq!(admin("snapshot?skip_head=maybe").0, 400);
+    let plan = api(&server.address, "query?query=sum(m)&explain=true").unwrap();
+    assert!(plan.to_string().contains("operator"), "{plan}");
+    assert_eq!(api(&server.address, "status/active_queries"), Some(serde_json::json!([])));
+    let tree = api(&server.address, "parse_query?query=a%2B1").unwrap();
+    assert_eq!(tree["type"], "binaryExpr", "{tree}");
+}
+
+#[test]
+fn rules_and_queries_are_tested_and_formatted() {
+    let ours = |args: &[&str]| output(Command::new(BINARY).arg("tool").args(args));
+    assert_eq!(ours(&["promql", "format", "sum  by(a) (b)"]), (true, "sum by (a) (b)\n".into()));
+    let set = ["promql", "label-matchers", "set", "-t", "=~", "rate(a[5m])", "job", "x|y"];
+    assert_eq!(ours(&set), (true, "rate(a{job=~\"x|y\"}[5m])\n".into()));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rules.yml"), "groups:\n- name: g\n  rules:\n  - {record: r, expr: 2 * m}\n")
+        .unwrap();
+    let test = |value: u32| {
+        let text = format!(
+            "rule_files: [rules.yml]\ntests:\n- input_series: [{{series: m, values: '1 2'}}]\n  promql_expr_test:\n  \
+             - {{expr: r, eval_time: 1m, exp_samples: [{{labels: r, value: {value}}}]}}\n"
+        );
+        let path = folder.path().join(format!("test{value}.yml"));
+        std::fs::write(&path, text).unwrap();
+        ours(&["test", "rules", path.to_str().unwrap()])
+    };
+    let (passed, told) = test(4);
+    assert!(passed && told.contains("SUCCESS"), "{told}");
+    let (passed, told) = test(5);
+    assert!(!passed && told.contains("FAILED"), "{told}");
 }

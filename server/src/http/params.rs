@@ -85,7 +85,7 @@ impl Params {
 }
 
 /// Unix seconds with a fraction, or RFC 3339.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         if !seconds.is_finite() || seconds.abs() > 9e15 {
             return Err(format!("cannot parse {text:?} to a valid timestamp"));

@@ -25,6 +25,9 @@ const POINTS_MAX: i64 = 11_000;
 pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit("limit")?;
     let time = params.time("time")?.unwrap_or(Timestamp(api.clock.now_ms()));
+    if params.get("explain") == "true" {
+        return explained(&api, &params, time, time, None);
+    }
     let query = params.get("query").to_owned();
     let run = move |api: &Api, options: &QueryOptions| api.engine.instant(&*api.db, &query, time, options);
     Ok(answer(run_query(&api, &params, run).await?, limit, &params))
@@ -50,6 +53,9 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
             Try decreasing the query resolution (?step=XX)";
         return Err(ApiError::new(ErrorType::BadData, text));
     }
+    if params.get("explain") == "true" {
+        return explained(&api, &params, start, end, Some(step));
+    }
     let query = params.get("query").to_owned();
     let run = move |api: &Api, options: &QueryOptions| api.engine.range(&*api.db, &query, start, end, step, options);
     Ok(answer(run_query(&api, &params, run).await?, limit, &params))
@@ -58,6 +64,18 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
 pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let expr = api.engine.parse(params.get("query"))?;
     Ok(success(promql::format(&expr)))
+}
+
+/// How a query would be run, without running it (`explain=true`).
+fn explained(
+    api: &Api,
+    params: &Params,
+    start: Timestamp,
+    end: Timestamp,
+    step: Option<Duration>,
+) -> Result<Response, ApiError> {
+    let plan = api.engine.explain(params.get("query"), start, end, step)?;
+    Ok(success_raw(&plan.to_json(), &Annotations::new()))
 }
 
 pub(super) async fn parse(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
