@@ -55,6 +55,7 @@ fn together(fold: Fold, values: &[f64], windows: &[(usize, usize)]) -> [Option<f
     };
     let mut lost = [0.0; LANES];
     let mut infinite = sum.map(f64::is_infinite);
+    #[allow(clippy::needless_range_loop, reason = "all lanes are indexed by it")]
     for k in skipped..shortest {
         for lane in 0..LANES {
             let (before, value) = (sum[lane], lanes[lane][k]);
