@@ -206,3 +206,31 @@ fn what_two_sides_give_to_one_series_is_one_range() {
     let QueryValue::Matrix(series) = range.unwrap().value else { panic!("a matrix") };
     assert_eq!((series.len(), series[0].floats.len()), (1, 18));
 }
+
+#[test]
+fn a_greedy_query_falls_alone() {
+    // One sample each, which an instant selector sees at all of the steps.
+    let (series, steps) = (20_000, 1_000);
+    let storage = MemoryStorage::new();
+    for i in 0..series {
+        let labels = labels! { "__name__" => "m", "i" => &i.to_string(), "g" => &(i % 10).to_string() };
+        storage.insert(&labels, [(0, Value::Float(1.0))]);
+    }
+    let limits = Config { max_samples: u64::MAX, max_bytes: 32 << 20, ..Config::default() };
+    let engine = Engine::new(limits);
+    let run = |query: &str| {
+        let step = Duration::from_millis(290);
+        engine.range(&storage, query, Timestamp(0), Timestamp(290 * (steps - 1)), step, &QueryOptions::default())
+    };
+    std::thread::scope(|scope| {
+        let modest = scope.spawn(|| run("sum by (g) (m)"));
+        let error = run("m").unwrap_err();
+        assert!(error.to_string().contains("limit max_bytes"), "{error}");
+        let result = modest.join().unwrap().unwrap();
+        let QueryValue::Matrix(groups) = result.value else { panic!("a matrix") };
+        assert_eq!((groups.len(), groups[0].floats[999].1), (10, f64::from(series) / 10.0));
+        // All points together would take 160 MB.
+        assert!(result.stats.peak_bytes < 16 << 20, "{} bytes", result.stats.peak_bytes);
+    });
+    assert_eq!(engine.usage().held(), 0);
+}
