@@ -14,6 +14,7 @@
 
 pub mod config;
 pub mod discovery;
+pub mod failure_log;
 pub mod fetch;
 pub mod ingest;
 pub mod limits;

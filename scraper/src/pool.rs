@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::JobConfig;
+use crate::failure_log::FailureLog;
 use crate::fetch::Fetcher;
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
@@ -107,11 +108,13 @@ impl Pool {
     pub async fn new(job: JobConfig, shared: Shared) -> Result<Self, ClientError> {
         let client = HttpClient::new(job.written.http_client(), &shared.user_agent).await?;
         let fetcher = Fetcher::new(&job);
+        let failures = FailureLog::at(&job.written.scrape_failure_log_file);
         shared.metrics.pools.inc();
         let context = PoolContext {
             job,
             client,
             fetcher,
+            failures,
             storage: shared.storage,
             metrics: shared.metrics,
             clock: shared.clock,

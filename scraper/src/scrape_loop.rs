@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::JobConfig;
+use crate::failure_log::FailureLog;
 use crate::fetch::{FetchError, Fetcher, Page};
 use crate::ingest::{Counts, IngestError, Ingestion, SampleRules, shortened};
 use crate::metadata_cache::MetadataCache;
@@ -42,6 +43,8 @@ pub struct PoolContext {
     pub client: HttpClient,
     /// Knows its formats and limits.
     pub fetcher: Fetcher,
+    /// Where scrapes that fail are noted.
+    pub failures: Option<FailureLog>,
     /// Where samples go.
     pub storage: Arc<dyn Appendable>,
     /// Instruments of all pools.
@@ -170,6 +173,16 @@ impl ScrapeLoop {
         drop(status);
         if let Err(error) = &result {
             tracing::debug!(scrape_pool = %self.pool.job.name, target = %self.target.url, %error, "scrape failed");
+            self.note_failure(&error.to_string());
+        }
+    }
+
+    fn note_failure(&self, error: &str) {
+        let Some(failures) = &self.pool.failures else { return };
+        let now = self.pool.clock.now_ms();
+        let noted = failures.note(now, &self.pool.job.name, self.target.url.as_str(), &shortened(error));
+        if let Err(error) = noted {
+            tracing::warn!(file = %failures.path().display(), %error, "scrape failure log cannot be written");
         }
     }
 

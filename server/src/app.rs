@@ -32,6 +32,7 @@ use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
 use crate::flags::{QueryFlags, RuleFlags, TsdbFlags};
 use crate::http::{Api, ConfigStatus, ReloadRequest, routes};
+use crate::query_log::QueryLog;
 use crate::storage;
 use crate::storage_metrics::StorageMetrics;
 
@@ -147,6 +148,7 @@ impl App {
         let clock = Clock::System;
         let db = storage::open(&options, &loaded.storage).await?;
         let queries = active_queries(&options)?;
+        let query_log = Arc::new(QueryLog::default());
         registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
         let mut servers = Vec::new();
         for address in &options.listen {
@@ -185,6 +187,7 @@ impl App {
             flags: options.flags.clone(),
             started_ms: clock.now_ms(),
             queries,
+            query_log: Arc::clone(&query_log),
             admin: options.admin,
             features: options.features,
             clock,
@@ -204,7 +207,13 @@ impl App {
         let reloader = Reloader {
             api: Arc::clone(&api),
             storage: Arc::clone(&db),
-            evaluator: Arc::new(EngineEvaluator { db: Arc::clone(&db), engine, timeout: options.query.timeout }),
+            evaluator: Arc::new(EngineEvaluator {
+                db: Arc::clone(&db),
+                engine,
+                timeout: options.query.timeout,
+                query_log,
+                clock,
+            }),
             notifier: Arc::clone(&notifier),
             rule_metrics,
             scrape_metrics,
@@ -345,13 +354,10 @@ impl Reloader {
         let configured = configured(&loaded, &self.rule_metrics, &self.scrape_metrics).await?;
         storage::apply(&self.storage, &self.options, &loaded.storage)?;
         self.api.scraper.apply(loaded.jobs).await?;
-        for (key, file) in [
-            ("query_log_file", &loaded.global.query_log_file),
-            ("scrape_failure_log_file", &loaded.global.scrape_failure_log_file),
-        ] {
-            if !file.is_empty() {
-                tracing::warn!(key, file, "this version writes no such log: the key has no effect");
-            }
+        self.api.query_log.open(&loaded.global.query_log_file)?;
+        if loaded.storage.tsdb.stale_series_compaction_threshold > 0.0 {
+            let key = "storage.tsdb.stale_series_compaction_threshold";
+            tracing::warn!(key, "this version compacts no stale series early: the key has no effect");
         }
         let external = loaded.global.external_labels.clone();
         *self.notifier.configured.write() = configured;

@@ -6,9 +6,12 @@ use std::time::Instant;
 use model::duration::Duration;
 use model::labels::Labels;
 use model::sample::{Timestamp, Value};
+use net::clock::Clock;
 use promql::{CancelToken, Engine, QueryOptions, QueryValue};
 use rules::evaluate::{EvaluateError, Evaluator, VectorSample};
 use tsdb::Db;
+
+use crate::query_log::{LoggedQuery, QueryLog};
 
 /// Evaluates on the local storage.
 pub struct EngineEvaluator {
@@ -18,17 +21,33 @@ pub struct EngineEvaluator {
     pub engine: Arc<Engine>,
     /// How long one expression may take.
     pub timeout: Duration,
+    /// Where queries are logged, if that is configured.
+    pub query_log: Arc<QueryLog>,
+    /// The time.
+    pub clock: Clock,
 }
 
 impl Evaluator for EngineEvaluator {
     fn evaluate(&self, expression: &str, at: Timestamp) -> Result<Vec<VectorSample>, EvaluateError> {
-        let deadline = Instant::now() + self.timeout.as_std();
+        let began = Instant::now();
+        let deadline = began + self.timeout.as_std();
         let cancel = CancelToken::with_deadline(move || Instant::now() >= deadline);
         let options = QueryOptions { cancel, ..QueryOptions::default() };
         let result = self
             .engine
             .instant(&*self.db, expression, at, &options)
             .map_err(|error| EvaluateError(error.to_string()))?;
+        let logged = LoggedQuery {
+            query: expression,
+            start: at,
+            end: at,
+            step_seconds: 0.0,
+            stats: &result.stats,
+            queued_seconds: 0.0,
+            total_seconds: began.elapsed().as_secs_f64(),
+            request: None,
+        };
+        self.query_log.note(Timestamp(self.clock.now_ms()), &logged);
         match result.value {
             QueryValue::Vector { samples, .. } => {
                 Ok(samples.into_iter().map(|s| VectorSample { labels: s.labels, value: s.value }).collect())

@@ -37,6 +37,7 @@ use tower_http::cors::{Any, CorsLayer};
 use tsdb::Db;
 
 use crate::features::Features;
+use crate::query_log::QueryLog;
 
 pub use params::parse_time;
 
@@ -85,6 +86,8 @@ pub struct Api {
     pub started_ms: i64,
     /// Queries that run.
     pub queries: Arc<ActiveQueries>,
+    /// Where queries are logged, if that is configured.
+    pub query_log: Arc<QueryLog>,
     /// `--web.enable-admin-api`
     pub admin: bool,
     /// Experimental parts.

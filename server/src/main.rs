@@ -8,6 +8,7 @@ mod features;
 mod flags;
 mod http;
 mod log;
+mod query_log;
 mod router;
 mod run;
 mod stack;

@@ -284,7 +284,10 @@ fn history_is_served_deleted_and_copied() {
         command.args(["tool", "tsdb", "create-blocks-from", "openmetrics"]).arg(&page).arg(folder.path().join("data"));
     assert!(output(made).0);
     let data = folder.path().join("data");
-    let server = server("", &["--web.enable-admin-api", "--storage.tsdb.path", data.to_str().unwrap()]);
+    let server = server(
+        "global: {query_log_file: queries.log}\n",
+        &["--web.enable-admin-api", "--storage.tsdb.path", data.to_str().unwrap()],
+    );
     let count = || query(&server.address, "count_over_time({__name__=~\".+\"}[1d] @ 1700020000)");
     assert_eq!(count(), Some(vec![24.0, 24.0]));
     let admin =
@@ -303,6 +306,13 @@ fn history_is_served_deleted_and_copied() {
     let plan = api(&server.address, "query?query=sum(m)&explain=true").unwrap();
     assert!(plan.to_string().contains("operator"), "{plan}");
     assert_eq!(api(&server.address, "status/active_queries"), Some(serde_json::json!([])));
+    let log = std::fs::read_to_string(server.folder.path().join("queries.log")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["httpRequest"]["path"], &first["params"]["step"]),
+        (&"/api/v1/query".into(), &0.0.into()),
+        "{log}"
+    );
     let tree = api(&server.address, "parse_query?query=a%2B1").unwrap();
     assert_eq!(tree["type"], "binaryExpr", "{tree}");
 }

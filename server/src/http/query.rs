@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
+use axum::http::Method;
 use axum::response::Response;
 use model::annotations::Annotations;
 use model::duration::Duration;
@@ -18,11 +19,12 @@ use super::Api;
 use super::envelope::{ApiError, ErrorType, success, success_raw};
 use super::json::query_data;
 use super::params::Params;
+use crate::query_log::LoggedQuery;
 
 /// The most points per series of a range query.
 const POINTS_MAX: i64 = 11_000;
 
-pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn instant(State(api): State<Arc<Api>>, method: Method, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit("limit")?;
     let time = params.time("time")?.unwrap_or(Timestamp(api.clock.now_ms()));
     if params.get("explain") == "true" {
@@ -30,10 +32,11 @@ pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Resu
     }
     let query = params.get("query").to_owned();
     let run = move |api: &Api, options: &QueryOptions| api.engine.instant(&*api.db, &query, time, options);
-    Ok(answer(run_query(&api, &params, run).await?, limit, &params))
+    let asked = Asked { start: time, end: time, step_seconds: 0.0, method, path: "/api/v1/query" };
+    Ok(answer(run_query(&api, &params, asked, run).await?, limit, &params))
 }
 
-pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn range(State(api): State<Arc<Api>>, method: Method, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit("limit")?;
     let required = |name: &'static str| {
         params.time(name)?.ok_or_else(|| ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"))
@@ -58,7 +61,8 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
     }
     let query = params.get("query").to_owned();
     let run = move |api: &Api, options: &QueryOptions| api.engine.range(&*api.db, &query, start, end, step, options);
-    Ok(answer(run_query(&api, &params, run).await?, limit, &params))
+    let asked = Asked { start, end, step_seconds: step.as_seconds(), method, path: "/api/v1/query_range" };
+    Ok(answer(run_query(&api, &params, asked, run).await?, limit, &params))
 }
 
 pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
@@ -159,14 +163,24 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// What was asked for, for the query log.
+struct Asked {
+    start: Timestamp,
+    end: Timestamp,
+    step_seconds: f64,
+    method: Method,
+    path: &'static str,
+}
+
 /// Runs a query within its timeout, waiting for a slot included.
 async fn run_query(
     api: &Arc<Api>,
     params: &Params,
+    asked: Asked,
     run: impl FnOnce(&Api, &QueryOptions) -> Result<QueryResult, promql::Error> + Send + 'static,
 ) -> Result<Answered, ApiError> {
-    let asked: Option<Duration> = params.duration("timeout")?;
-    let timeout = asked.filter(|t| !t.is_zero()).map_or(api.query_timeout, |t| t.min(api.query_timeout)).as_std();
+    let limit: Option<Duration> = params.duration("timeout")?;
+    let timeout = limit.filter(|t| !t.is_zero()).map_or(api.query_timeout, |t| t.min(api.query_timeout)).as_std();
     let lookback = params.duration("lookback_delta")?.filter(|d| !d.is_zero());
     let began = Instant::now();
     let deadline = began + timeout;
@@ -191,7 +205,20 @@ async fn run_query(
         let _slot = slot;
         let started = Timestamp(api.clock.now_ms());
         let _listed = api.queries.register(&query, started, &options.cancel, &options.usage);
-        run(&api, &options)
+        let result = run(&api, &options)?;
+        let Asked { start, end, step_seconds, method, path } = &asked;
+        let logged = LoggedQuery {
+            query: &query,
+            start: *start,
+            end: *end,
+            step_seconds: *step_seconds,
+            stats: &result.stats,
+            queued_seconds: queued,
+            total_seconds: began.elapsed().as_secs_f64(),
+            request: Some((method.as_str(), path)),
+        };
+        api.query_log.note(Timestamp(api.clock.now_ms()), &logged);
+        Ok::<_, promql::Error>(result)
     });
     match joined.await {
         Ok(result) => Ok(Answered { result: result?, queued, total: began.elapsed().as_secs_f64() }),
