@@ -1,4 +1,4 @@
-//! The symbol table of an index: sorted strings, found by number through the place of every eighth.
+//! The symbol table of an index: sorted strings, found by number through the place of every fourth.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::Version;
 use crate::codec::Decoder;
 
 /// Of so many symbols one's place is kept.
-const STRIDE: usize = 8;
+const STRIDE: usize = 4;
 
 /// Where the symbols stand.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct SymbolTable {
     /// The strings, each after its length.
     strings: Range<usize>,
     count: usize,
-    /// Places of every eighth string within `strings`.
+    /// Places of every fourth string within `strings`.
     places: Vec<u32>,
 }
 
