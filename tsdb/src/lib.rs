@@ -10,7 +10,8 @@
 //! Queryable::querier      head/isolation: a snapshot of commits
 //! Querier::select         head/select: matchers -> roaring postings -> slots
 //! Series::read            head/reader: chunks listed under the cell's lock, decoded into columns outside it
-//! Db::maintain            mapping, sync, recovery, retention, checkpoints
+//! Db::maintain            mapping, sync, recovery; the head's old part -> block/builder -> a block -> compact into larger ones
+//!                         retention; checkpoints of what the head still needs of the log
 //! ```
 //!
 //! It reads no clock (time is an argument) and starts no thread but the workers that replay, which end with it.

@@ -139,10 +139,15 @@ impl Blocks {
         Arc::clone(&self.list.read())
     }
 
-    /// Where the blocks of the head end: its samples before are in them. Blocks of out-of-order samples do not count.
-    pub(crate) fn in_order_end(&self) -> Option<i64> {
-        let list = self.list();
-        list.iter().map(|block| block.meta()).filter(|meta| !meta.is_out_of_order()).map(|meta| meta.max_time).max()
+    /// Where the blocks of a head end whose last sample is at `head_max_time`: its samples before are in them.
+    ///
+    /// A head writes out what is half a block range behind its last sample. Blocks that end later come from elsewhere, as
+    /// those of out-of-order samples and of backfill do: what the head has of their range is not in them.
+    pub(crate) fn in_order_end(&self, head_max_time: i64, block_range_ms: i64) -> Option<i64> {
+        let bound = head_max_time.saturating_sub(block_range_ms / 2);
+        let metas = self.list().iter().map(|block| block.meta()).collect::<Vec<_>>();
+        let of_head = metas.iter().filter(|meta| !meta.is_out_of_order() && meta.max_time <= bound);
+        of_head.map(|meta| meta.max_time).max()
     }
 
     /// Notes whether a block could be written.

@@ -77,7 +77,7 @@ impl Db {
         let mut report = replay.finish()?;
         let (blocks, damage) = Blocks::open(fs_of_blocks, directory, &config, &instruments, &is_closed)?;
         report.damage.extend(damage);
-        head.leave_to_blocks(blocks.in_order_end())?;
+        head.leave_to_blocks(blocks.in_order_end(head.times.max(), config.block_range_ms))?;
         let retention = config.retention();
         let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments.wal))?;
         // From now on the log goes beyond it.

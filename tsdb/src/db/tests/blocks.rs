@@ -339,6 +339,29 @@ fn backfilled_blocks_are_taken_in_and_merged_with_those_they_overlap() {
 }
 
 #[test]
+fn backfill_into_the_range_of_the_head_hides_nothing_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::open(directory.path(), config()).unwrap();
+    fill(&db, 0..4 * STEPS);
+    let head_from = db.head_statistics().min_time;
+    drop(db);
+    let mut writer = BlockWriter::create(directory.path(), RANGE_MS, Timestamp(1)).unwrap();
+    writer.append(Timestamp(head_from + 1), 9.0.into());
+    writer.end_series(&series(0)).unwrap();
+    writer.finish().unwrap();
+    let mut wanted = expected(0..4 * STEPS);
+    let at = wanted[0].1.partition_point(|(time, _)| *time <= head_from);
+    wanted[0].1.insert(at, (head_from + 1, 9.0));
+    let db = Db::open(directory.path(), config()).unwrap();
+    assert_eq!(read_both(&db, i64::MIN, i64::MAX), wanted);
+    for step in 4 * STEPS..8 * STEPS {
+        append_step(&db, step);
+        db.maintain(Timestamp(step * STEP_MS)).unwrap();
+    }
+    assert_eq!(read_both(&db, i64::MIN, 4 * RANGE_MS - 1), wanted);
+}
+
+#[test]
 fn out_of_order_series_become_blocks_that_say_so() {
     let directory = tempfile::tempdir().unwrap();
     let db = Db::open(directory.path(), config()).unwrap();
