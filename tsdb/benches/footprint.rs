@@ -1,4 +1,4 @@
-//! Memory per series: one million series of 10 labels with two hours of samples, then replay of the same.
+//! Memory per series: one million series of 10 labels with two hours of samples, then a start from the snapshot and a replay.
 //!
 //! `cargo bench -p tsdb --bench footprint [-- <series> <samples>]`
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
@@ -8,7 +8,7 @@ use std::time::Instant;
 use model::labels::LabelsBuilder;
 use model::sample::Timestamp;
 use model::storage::{Appendable, SeriesRef};
-use tsdb::{Config, Db};
+use tsdb::{Config, Db, OnStop};
 
 const BATCH: usize = 1000;
 const INTERVAL_MS: i64 = 15_000;
@@ -47,6 +47,12 @@ fn main() {
     drop(db);
     let started = Instant::now();
     let db = Db::open(directory.path(), Config::default()).expect("what we wrote");
+    println!("started from the snapshot in {:.2} s", started.elapsed().as_secs_f64());
+    drop(db);
+    let mut config = Config::default();
+    config.on_stop = OnStop::Nothing;
+    let started = Instant::now();
+    let db = Db::open(directory.path(), config).expect("what we wrote");
     let seconds = started.elapsed().as_secs_f64();
     println!("replayed in {seconds:.1} s: {:.1} million samples/s", count as f64 * samples as f64 / seconds / 1e6);
     println!("{:?}", db.replay_report());
