@@ -9,6 +9,7 @@ use std::time::Duration as StdDuration;
 
 use anyhow::{Context, Result};
 use exposition::registry::Registry;
+use model::duration::Duration;
 use model::labels::Labels;
 use model::storage::Appendable;
 use net::clock::Clock;
@@ -50,6 +51,8 @@ pub const USER_AGENT: &str = concat!("Prometheus/3.14.0 (Cresset/", env!("CARGO_
 pub struct Options {
     /// Configuration file.
     pub config_file: PathBuf,
+    /// How often the configuration's files are looked at for changes, if at all.
+    pub auto_reload: Option<Duration>,
     /// Data directory of the storage.
     pub storage: PathBuf,
     /// Storage by flag.
@@ -224,6 +227,14 @@ impl App {
         for server in servers {
             shutdown.spawn(server.serve(routes(Arc::clone(&api), &prefix), shutdown.clone()));
         }
+        if let Some(interval) = reloader.options.auto_reload {
+            shutdown.spawn(reload_on_change(
+                reloader.options.config_file.clone(),
+                interval,
+                reloads.clone(),
+                shutdown.clone(),
+            ));
+        }
         tokio::spawn(reloader.serve(requests));
         shutdown.spawn(storage::keep_synced(Arc::clone(&db), clock, shutdown.clone()));
         shutdown.spawn(storage::keep_up(Arc::clone(&db), clock, shutdown.clone()));
@@ -324,6 +335,25 @@ fn own_url(addresses: &[SocketAddr]) -> String {
 
 fn path_of(url: &str) -> String {
     url::Url::parse(url).map_or_else(|_| String::new(), |url| url.path().trim_end_matches('/').to_owned())
+}
+
+/// Asks for a reload whenever a file of the configuration has changed.
+async fn reload_on_change(file: PathBuf, interval: Duration, reloads: mpsc::Sender<ReloadRequest>, shutdown: Shutdown) {
+    let look = |file: PathBuf| tokio::task::spawn_blocking(move || config::fingerprint(&file));
+    let Ok(mut known) = look(file.clone()).await else { return };
+    while shutdown.until(tokio::time::sleep(interval.as_std())).await.is_some() {
+        let Ok(now) = look(file.clone()).await else { return };
+        if now == known {
+            continue;
+        }
+        known = now;
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        if reloads.send(reply).await.is_err() {
+            return;
+        }
+        // The outcome is logged where it is done; a configuration that is refused is tried again when it changes.
+        drop(answer.await);
+    }
 }
 
 impl Reloader {

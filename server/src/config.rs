@@ -275,6 +275,32 @@ fn yaml_fault(file: &str, error: &serde_saphyr::Error) -> String {
     }
 }
 
+/// The files that a configuration names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NamedFiles {
+    #[serde(deserialize_with = "null_is_default")]
+    rule_files: Vec<String>,
+    #[serde(deserialize_with = "null_is_default")]
+    scrape_config_files: Vec<String>,
+}
+
+/// A number that changes when the configuration, or a file that it names, does.
+pub fn fingerprint(path: &Path) -> u64 {
+    let text = read(path).unwrap_or_default();
+    let named: NamedFiles = serde_saphyr::from_str(&text).unwrap_or_default();
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut all = text.into_bytes();
+    for pattern in named.rule_files.iter().chain(&named.scrape_config_files) {
+        for file in matching(directory, pattern) {
+            all.extend_from_slice(file.as_os_str().as_encoded_bytes());
+            // What cannot be read is as if it were empty: the reload will tell.
+            all.extend(read(&file).unwrap_or_default().into_bytes());
+        }
+    }
+    model::labels::hash_packed(&all)
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ScrapeConfigFile {

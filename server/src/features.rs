@@ -28,7 +28,7 @@ impl Features {
                 "promql-per-step-stats" => features.per_step_stats = true,
                 "use-start-timestamps" => features.start_timestamps = true,
                 "exemplar-storage" => features.exemplars = true,
-                // Always on here, as upstream's last three are.
+                // A flag by another name; always on here, as upstream's last three are.
                 "memory-snapshot-on-shutdown"
                 | "promql-duration-expr"
                 | "native-histograms"

@@ -75,12 +75,24 @@ pub enum CheckCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Check if the server is healthy
+    Healthy(ServerUrl),
+    /// Check if the server is ready
+    Ready(ServerUrl),
     /// Check rule files
     Rules {
         /// The files
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+/// A server to ask.
+#[derive(Debug, Args)]
+pub struct ServerUrl {
+    /// The URL for the server
+    #[arg(long, default_value = "http://localhost:9090")]
+    pub url: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,6 +252,12 @@ pub struct ServerFlags {
     /// Configuration file path
     #[arg(long = "config.file", default_value = "prometheus.yml")]
     pub config: PathBuf,
+    /// Reload the configuration when its file, or one that it names, changes
+    #[arg(long = "config.auto-reload")]
+    pub auto_reload: bool,
+    /// How often they are looked at
+    #[arg(long = "config.auto-reload-interval", default_value = "30s")]
+    pub auto_reload_interval: Duration,
     /// Base path for metrics storage
     #[arg(long = "storage.tsdb.path", default_value = "data/")]
     pub storage: PathBuf,
@@ -384,7 +402,8 @@ pub struct ClusterFlags {
 /// Rewrites what `kingpin`, the flag library of the programs replaced, writes in another way than ours:
 /// `--collector.cpu` and `--no-collector.cpu` name collectors; `--no-X` of a switch that is off anyway says nothing.
 pub fn normalised(args: impl IntoIterator<Item = String>) -> Vec<String> {
-    const OFF_ANYWAY: [&str; 6] = [
+    const OFF_ANYWAY: [&str; 7] = [
+        "--no-config.auto-reload",
         "--no-web.enable-lifecycle",
         "--no-web.enable-admin-api",
         "--no-web.enable-remote-write-receiver",

@@ -163,7 +163,9 @@ async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<(
     let listen = flags.listen.iter().map(|text| listen_address(text)).collect::<Result<_, _>>()?;
     let registry = Registry::new();
     registry.add_collector(Arc::new(ProcessCollector::default()));
+    let has_alias = flags.features.iter().any(|feature| feature == "auto-reload-config");
     let options = Options {
+        auto_reload: (flags.auto_reload || has_alias).then_some(flags.auto_reload_interval),
         config_file: flags.config,
         storage: flags.storage,
         tsdb: flags.tsdb,

@@ -78,6 +78,7 @@ pub async fn start(flags: &StackFlags, shown: BTreeMap<String, String>, shutdown
         router::start(router_options, router_config, router_file, router_server, router_registry, shutdown).await?;
 
     let options = Options {
+        auto_reload: None,
         config_file,
         storage: flags.data.clone(),
         tsdb: flags.tsdb.clone(),

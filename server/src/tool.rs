@@ -24,6 +24,8 @@ pub async fn run(command: ToolCommand) -> Result<()> {
     match command {
         ToolCommand::Check(CheckCommand::Config { syntax_only, files }) => check_configs(syntax_only, &files),
         ToolCommand::Check(CheckCommand::Rules { files }) => check_rules(&files),
+        ToolCommand::Check(CheckCommand::Healthy(server)) => check_server(&server.url, "healthy").await,
+        ToolCommand::Check(CheckCommand::Ready(server)) => check_server(&server.url, "ready").await,
         ToolCommand::Test(command) => testing::run(command),
         ToolCommand::Tsdb(command) => tsdb::run(command).await,
         ToolCommand::Promql(command) => promql::run(command),
@@ -102,6 +104,19 @@ fn check_rules(files: &[PathBuf]) -> Result<()> {
         }
     }
     if failed > 0 { bail!("{failed} of {} files failed", files.len()) } else { Ok(()) }
+}
+
+/// Asks whether a server is `what`.
+async fn check_server(url: &str, what: &str) -> Result<()> {
+    let url = format!("{}/-/{what}", url.trim_end_matches('/'));
+    let response = reqwest::get(&url).await?;
+    match response.status().is_success() {
+        true => {
+            say(&format!("  SUCCESS: {}", response.text().await?.trim_end()));
+            Ok(())
+        }
+        false => bail!("check failed: URL={url}, status={}", response.status().as_u16()),
+    }
 }
 
 async fn ask(server: &str, endpoint: &str, params: &[(&str, String)]) -> Result<Value> {

@@ -40,7 +40,8 @@ fn own_config(address: &str) -> String {
 
 #[test]
 fn a_reload_is_all_or_nothing() {
-    let server = server("global: {scrape_interval: 1s}\n", &["--web.enable-lifecycle"]);
+    let flags = ["--web.enable-lifecycle", "--config.auto-reload", "--config.auto-reload-interval=200ms"];
+    let server = server("global: {scrape_interval: 1s}\n", &flags);
     let path = server.folder.path().join("prometheus.yml");
     let reload = format!("http://{}/-/reload", server.address);
     std::fs::write(&path, "scrape_configs:\n- job_name: x\n  scrape_intervall: 1s\n").unwrap();
@@ -50,8 +51,12 @@ fn a_reload_is_all_or_nothing() {
     let shown = api(&server.address, "status/config").unwrap()["yaml"].as_str().unwrap().to_owned();
     assert!(shown.contains("scrape_interval: 1s"), "the old one stays: {shown}");
     std::fs::write(&path, own_config(&server.address)).unwrap();
-    server.process.signal("HUP");
+    // The file's change alone brings a reload.
     eventually("the new job's samples", || query(&server.address, "up{job=\"own\"}").filter(|v| *v == [1.0]));
+    std::fs::write(&path, "global: {scrape_interval: 7s}\n").unwrap();
+    server.process.signal("HUP");
+    let is_shown = |yaml: &serde_json::Value| yaml["yaml"].as_str().is_some_and(|text| text.contains("7s"));
+    eventually("the last configuration", || api(&server.address, "status/config").filter(is_shown));
 }
 
 #[test]

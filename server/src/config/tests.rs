@@ -28,6 +28,27 @@ fn secrets_are_masked_when_printed() {
     assert!(config.printed.contains("metrics_path: /metrics"), "{}", config.printed);
 }
 
+#[test]
+fn a_fingerprint_changes_with_every_file_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let main = file("p.yml", "rule_files: ['r*.yml']\nscrape_config_files: [s.yml]\n");
+    let mut seen = vec![fingerprint(&main)];
+    for (name, text) in
+        [("r1.yml", "groups: []"), ("s.yml", "scrape_configs: []"), ("r2.yml", ""), ("p.yml", "not: [yaml")]
+    {
+        file(name, text);
+        let now = fingerprint(&main);
+        assert!(!seen.contains(&now), "{name}");
+        assert_eq!(now, fingerprint(&main));
+        seen.push(now);
+    }
+}
+
 /// Upstream's files, where they are at hand.
 fn conformance(folder: &str) -> Vec<PathBuf> {
     let root = std::env::var_os("CRESSET_CONFORMANCE_DIR")
