@@ -139,7 +139,7 @@ fn unsafe_stands_in_one_file() {
 
 #[test]
 fn format_pages_exist_for_what_is_on_disk() {
-    for page in ["wal", "chunk"] {
+    for page in ["active-queries", "block", "chunk", "cluster", "snapshot", "wal"] {
         let path = root().join("docs/formats").join(format!("{page}.md"));
         assert!(read(&path).contains("```"), "{} draws the bytes", path.display());
     }

@@ -1,7 +1,7 @@
 //! The storage as flags and configuration want it.
 
-use std::sync::Arc;
-use std::time::Duration as StdDuration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration as StdDuration, Instant};
 
 use anyhow::{Result, anyhow};
 use model::duration::Duration;
@@ -19,6 +19,9 @@ const DEFAULT_RETENTION: Duration = Duration::from_seconds(15 * 24 * 3600);
 /// How often the storage is synced if due, and how often it gets its upkeep.
 const SYNC_INTERVAL: StdDuration = StdDuration::from_millis(250);
 const UPKEEP_INTERVAL: StdDuration = StdDuration::from_secs(5);
+
+/// What the storage's stopwatch counts from.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// What is kept: the configuration's word counts before the flags', as upstream has it.
 ///
@@ -87,6 +90,7 @@ pub async fn open(options: &Options, configured: &StorageConfig) -> Result<Arc<D
     config.out_of_order_window_ms = configured.tsdb.out_of_order_time_window.as_millis();
     config.exemplars_max = exemplars_max(options, configured);
     config.lock_file = options.lock;
+    config.stopwatch = Some(|| STARTED.elapsed());
     let directory = options.storage.clone();
     let db = tokio::task::spawn_blocking(move || Db::open(&directory, config)).await??;
     let report = db.replay_report();

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use exposition::family::MetricFamily;
+use exposition::family::{FamilySample, MetricFamily};
 use exposition::registry::Collector;
+use model::labels::Labels;
+use model::metadata::MetricType;
+use model::number::print_float;
 use tsdb::Db;
 
 /// Shows a database.
@@ -163,6 +166,7 @@ impl StorageMetrics {
     fn blocks(&self, families: &mut Vec<MetricFamily>) {
         let blocks = &self.0.instruments().blocks;
         let lowest = blocks.lowest_timestamp.value();
+        families.push(self.compaction_durations());
         let lowest = if lowest == i64::MAX { 0.0 } else { lowest as f64 };
         families.extend([
             gauge("blocks_loaded", "Number of currently loaded data blocks", blocks.loaded.value() as f64),
@@ -228,6 +232,23 @@ impl StorageMetrics {
                 blocks.retention_limit_seconds.value() as f64,
             ),
         ]);
+    }
+
+    fn compaction_durations(&self) -> MetricFamily {
+        let durations = &self.0.instruments().blocks.durations;
+        let name = "prometheus_tsdb_compaction_duration_seconds";
+        let mut family = MetricFamily::new(name, "Duration of compaction runs", MetricType::Histogram);
+        let mut push = |suffix, labels: &[(&str, &str)], value| {
+            let labels = Labels::from_pairs(labels.iter().copied()).unwrap_or_default();
+            family.samples.push(FamilySample { suffix, labels, value, timestamp: None });
+        };
+        for (bound, count) in durations.buckets() {
+            push("_bucket", &[("le", &print_float(bound))], count as f64);
+        }
+        push("_bucket", &[("le", "+Inf")], durations.count() as f64);
+        push("_sum", &[], durations.sum_seconds());
+        push("_count", &[], durations.count() as f64);
+        family
     }
 
     fn exemplars(&self, families: &mut Vec<MetricFamily>) {

@@ -1,3 +1,5 @@
+//! Pages written with the messages themselves, read back as a text page would be.
+
 use super::messages::{Bucket, BucketSpan, Counter, Histogram, Plain, Quantile, Summary};
 use super::*;
 
