@@ -51,6 +51,11 @@ impl StorageMetrics {
             appended,
             out_of_order,
             counter(
+                "head_out_of_order_samples_appended_total",
+                "Total number of appended out of order samples.",
+                head.out_of_order_appended.value(),
+            ),
+            counter(
                 "out_of_bound_samples_total",
                 "Total number of out of bound samples ingestion failed attempts.",
                 head.out_of_bound_samples.value(),
@@ -151,6 +156,24 @@ impl StorageMetrics {
                 "checkpoint_creations_failed_total",
                 "Total number of checkpoint creations that failed.",
                 wal.checkpoints_failed.value(),
+            ),
+        ]);
+        let wbl = &self.0.instruments().wbl;
+        families.extend([
+            counter(
+                "out_of_order_wbl_writes_failed_total",
+                "Total number of write log writes that failed.",
+                wbl.writes_failed.value(),
+            ),
+            counter(
+                "out_of_order_wbl_truncations_total",
+                "Total number of write log truncations attempted.",
+                wbl.truncations.value(),
+            ),
+            gauge(
+                "out_of_order_wbl_segment_current",
+                "Write log segment index that TSDB is currently writing to.",
+                wbl.segment_current.value() as f64,
             ),
         ]);
         if let Ok(usage) = self.0.disk_usage() {

@@ -29,227 +29,113 @@ pub enum AwsRole {
     Rds,
 }
 
-with_http_client! {
-    /// `aws_sd_configs`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct AwsSdConfig {
+/// Declares a section of Amazon's discovery: the keys that all have, and its own.
+macro_rules! aws_section {
+    ($section:ident, $key:literal, { $($own:tt)* }, $($check:tt)*) => {
+        with_http_client! {
+            #[doc = concat!("`", $key, "`.")]
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+            #[serde(deny_unknown_fields, default)]
+            #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
+            pub struct $section {
+                #[serde(skip_serializing_if = "String::is_empty")]
+                pub endpoint: String,
+                pub region: String,
+                #[serde(skip_serializing_if = "String::is_empty")]
+                pub access_key: String,
+                #[serde(skip_serializing_if = "Secret::is_empty")]
+                pub secret_key: Secret,
+                #[serde(skip_serializing_if = "String::is_empty")]
+                pub profile: String,
+                #[serde(skip_serializing_if = "String::is_empty")]
+                pub role_arn: String,
+                #[serde(skip_serializing_if = "String::is_empty")]
+                pub external_id: String,
+                #[serde(default = "minute")]
+                pub refresh_interval: Duration,
+                #[serde(default = "port_80")]
+                pub port: u16,
+                $($own)*
+            }
+        }
+
+        section!(foreign $section, $key, $($check)*);
+    };
+}
+
+aws_section!(
+    AwsSdConfig,
+    "aws_sd_configs",
+    {
         pub role: Option<AwsRole>,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub endpoint: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub region: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub access_key: String,
-        #[serde(skip_serializing_if = "Secret::is_empty")]
-        pub secret_key: Secret,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub profile: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub role_arn: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub external_id: String,
-        #[serde(default = "minute")]
-        pub refresh_interval: Duration,
-        #[serde(default = "port_80")]
-        pub port: u16,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub filters: Vec<Filter>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub clusters: Vec<String>,
-    }
-}
+    },
+    |this| require(this.role.is_some(), "unknown AWS SD role \"\"")
+);
 
-section!(foreign AwsSdConfig, "aws_sd_configs", |this| require(this.role.is_some(), "unknown AWS SD role \"\""));
-
-with_http_client! {
-    /// `ec2_sd_configs`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct Ec2SdConfig {
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub endpoint: String,
-        pub region: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub access_key: String,
-        #[serde(skip_serializing_if = "Secret::is_empty")]
-        pub secret_key: Secret,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub profile: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub role_arn: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub external_id: String,
-        #[serde(default = "minute")]
-        pub refresh_interval: Duration,
-        #[serde(default = "port_80")]
-        pub port: u16,
+aws_section!(
+    Ec2SdConfig,
+    "ec2_sd_configs",
+    {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub filters: Vec<Filter>,
-    }
-}
+    },
+    |this| require(
+        this.filters.iter().all(|filter| !filter.values.is_empty()),
+        "EC2 SD configuration filter values cannot be empty",
+    )
+);
 
-section!(foreign Ec2SdConfig, "ec2_sd_configs", |this| require(this.filters.iter().all(|filter| !filter.values.is_empty()), "EC2 SD configuration filter values cannot be empty"));
+aws_section!(LightsailSdConfig, "lightsail_sd_configs", {},);
 
-with_http_client! {
-    /// `lightsail_sd_configs`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct LightsailSdConfig {
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub endpoint: String,
-        pub region: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub access_key: String,
-        #[serde(skip_serializing_if = "Secret::is_empty")]
-        pub secret_key: Secret,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub profile: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub role_arn: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub external_id: String,
-        #[serde(default = "minute")]
-        pub refresh_interval: Duration,
-        #[serde(default = "port_80")]
-        pub port: u16,
-    }
-}
-
-section!(foreign LightsailSdConfig, "lightsail_sd_configs",);
-
-with_http_client! {
-    /// `ecs_sd_configs`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct EcsSdConfig {
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub endpoint: String,
-        pub region: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub access_key: String,
-        #[serde(skip_serializing_if = "Secret::is_empty")]
-        pub secret_key: Secret,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub profile: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub role_arn: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub external_id: String,
-        #[serde(default = "minute")]
-        pub refresh_interval: Duration,
-        #[serde(default = "port_80")]
-        pub port: u16,
+aws_section!(
+    EcsSdConfig,
+    "ecs_sd_configs",
+    {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub clusters: Vec<String>,
         #[serde(default = "twenty")]
         pub request_concurrency: u32,
-    }
-}
+    },
+);
 
-section!(foreign EcsSdConfig, "ecs_sd_configs",);
-
-with_http_client! {
-    /// `elasticache_sd_configs`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct ElasticacheSdConfig {
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub endpoint: String,
-        pub region: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub access_key: String,
-        #[serde(skip_serializing_if = "Secret::is_empty")]
-        pub secret_key: Secret,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub profile: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub role_arn: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub external_id: String,
-        #[serde(default = "minute")]
-        pub refresh_interval: Duration,
-        #[serde(default = "port_80")]
-        pub port: u16,
+aws_section!(
+    ElasticacheSdConfig,
+    "elasticache_sd_configs",
+    {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub clusters: Vec<String>,
         #[serde(default = "ten")]
         pub request_concurrency: u32,
-    }
-}
+    },
+);
 
-section!(foreign ElasticacheSdConfig, "elasticache_sd_configs",);
-
-with_http_client! {
-    /// `msk_sd_configs`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct MskSdConfig {
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub endpoint: String,
-        pub region: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub access_key: String,
-        #[serde(skip_serializing_if = "Secret::is_empty")]
-        pub secret_key: Secret,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub profile: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub role_arn: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub external_id: String,
-        #[serde(default = "minute")]
-        pub refresh_interval: Duration,
-        #[serde(default = "port_80")]
-        pub port: u16,
+aws_section!(
+    MskSdConfig,
+    "msk_sd_configs",
+    {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub clusters: Vec<String>,
         #[serde(default = "ten")]
         pub request_concurrency: u32,
-    }
-}
+    },
+);
 
-section!(foreign MskSdConfig, "msk_sd_configs",);
-
-with_http_client! {
-    /// `rds_sd_configs`.
-    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
-    pub struct RdsSdConfig {
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub endpoint: String,
-        pub region: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub access_key: String,
-        #[serde(skip_serializing_if = "Secret::is_empty")]
-        pub secret_key: Secret,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub profile: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub role_arn: String,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        pub external_id: String,
-        #[serde(default = "minute")]
-        pub refresh_interval: Duration,
-        #[serde(default = "port_80")]
-        pub port: u16,
+aws_section!(
+    RdsSdConfig,
+    "rds_sd_configs",
+    {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub clusters: Vec<String>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub filters: Vec<Filter>,
         #[serde(default = "ten")]
         pub request_concurrency: u32,
-    }
-}
-
-section!(foreign RdsSdConfig, "rds_sd_configs",);
+    },
+);
 
 fn azure_public_cloud() -> String {
     "AzurePublicCloud".into()
