@@ -383,7 +383,7 @@ impl Reloader {
     async fn run(&self, loaded: Config) -> Result<()> {
         let configured = configured(&loaded, &self.rule_metrics, &self.scrape_metrics).await?;
         storage::apply(&self.storage, &self.options, &loaded.storage)?;
-        self.api.scraper.apply(loaded.jobs).await?;
+        self.api.scraper.apply(loaded.jobs.clone()).await?;
         self.api.query_log.open(&loaded.global.query_log_file)?;
         if loaded.storage.tsdb.stale_series_compaction_threshold > 0.0 {
             let key = "storage.tsdb.stale_series_compaction_threshold";
@@ -399,6 +399,7 @@ impl Reloader {
             printed: loaded.printed,
             loaded_ms: self.api.clock.now_ms(),
             last_successful: true,
+            jobs: loaded.jobs,
             external_labels: external,
         };
         Ok(())

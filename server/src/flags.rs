@@ -99,6 +99,8 @@ pub struct ServerUrl {
 pub enum QueryCommand {
     /// Run an instant query
     Instant {
+        #[command(flatten)]
+        plan: PlanFlags,
         /// Evaluation time (RFC3339 or Unix timestamp)
         #[arg(long)]
         time: Option<String>,
@@ -109,6 +111,8 @@ pub enum QueryCommand {
     },
     /// Run a range query
     Range {
+        #[command(flatten)]
+        plan: PlanFlags,
         /// Start time (RFC3339 or Unix timestamp); an hour ago if absent
         #[arg(long)]
         start: Option<String>,
@@ -123,6 +127,17 @@ pub enum QueryCommand {
         /// PromQL
         expr: String,
     },
+}
+
+/// Whether a query's plan is shown.
+#[derive(Debug, Args)]
+pub struct PlanFlags {
+    /// Show how the query would be run, without running it
+    #[arg(long, conflicts_with = "analyze")]
+    pub explain: bool,
+    /// Show, beside the result, how the query was run and what each part took
+    #[arg(long)]
+    pub analyze: bool,
 }
 
 /// How to log.

@@ -30,6 +30,7 @@ use net::clock::Clock;
 use parking_lot::RwLock;
 use promql::Engine;
 use promql::active::ActiveQueries;
+use scraper::config::JobConfig;
 use scraper::manager::Manager as ScrapeManager;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tower_http::compression::CompressionLayer;
@@ -56,6 +57,8 @@ pub struct ConfigStatus {
     pub loaded_ms: i64,
     /// Whether the last reload succeeded.
     pub last_successful: bool,
+    /// The scrape jobs.
+    pub jobs: Vec<JobConfig>,
     /// Labels added to what leaves this server.
     pub external_labels: Labels,
 }
@@ -124,7 +127,9 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/metadata", get(targets::metadata))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::target_metadata))
+        .route("/targets/relabel_steps", get(targets::relabel_steps))
         .route("/scrape_pools", get(targets::pools))
+        .route("/scrape_pools/config", get(targets::pool_config))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(status::alertmanagers))
@@ -133,6 +138,7 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/status/runtimeinfo", get(status::runtime))
         .route("/status/buildinfo", get(status::build))
         .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(status::blocks))
         .route("/status/walreplay", get(status::wal_replay))
         .route("/status/active_queries", get(active::list))
         .route("/status/active_queries/{id}", delete(active::cancel))

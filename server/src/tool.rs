@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::config::{self, Depth};
-use crate::flags::{CheckCommand, QueryCommand, ToolCommand};
+use crate::flags::{CheckCommand, PlanFlags, QueryCommand, ToolCommand};
 
 /// Runs one command. What it prints goes to standard output, faults to standard error.
 ///
@@ -29,19 +29,17 @@ pub async fn run(command: ToolCommand) -> Result<()> {
         ToolCommand::Test(command) => testing::run(command),
         ToolCommand::Tsdb(command) => tsdb::run(command).await,
         ToolCommand::Promql(command) => promql::run(command),
-        ToolCommand::Query(QueryCommand::Instant { time, server, expr }) => {
+        ToolCommand::Query(QueryCommand::Instant { plan, time, server, expr }) => {
             let mut params = vec![("query", expr)];
             params.extend(time.map(|time| ("time", time)));
-            print_result(&ask(&server, "query", &params).await?);
-            Ok(())
+            query(&server, "query", params, &plan).await
         }
-        ToolCommand::Query(QueryCommand::Range { start, end, step, server, expr }) => {
+        ToolCommand::Query(QueryCommand::Range { plan, start, end, step, server, expr }) => {
             let now = jiff::Timestamp::now();
             let end = end.unwrap_or_else(|| now.as_second().to_string());
             let start = start.unwrap_or_else(|| (now.as_second() - 3600).to_string());
-            let params = [("query", expr), ("start", start), ("end", end), ("step", step)];
-            print_result(&ask(&server, "query_range", &params).await?);
-            Ok(())
+            let params = vec![("query", expr), ("start", start), ("end", end), ("step", step)];
+            query(&server, "query_range", params, &plan).await
         }
     }
 }
@@ -117,6 +115,36 @@ async fn check_server(url: &str, what: &str) -> Result<()> {
         }
         false => bail!("check failed: URL={url}, status={}", response.status().as_u16()),
     }
+}
+
+/// Asks for a query's result, its plan, or both, and prints them.
+async fn query(server: &str, endpoint: &str, mut params: Vec<(&str, String)>, plan: &PlanFlags) -> Result<()> {
+    let wanted = [("explain", plan.explain), ("analyze", plan.analyze)];
+    params.extend(wanted.iter().filter(|(_, is_wanted)| *is_wanted).map(|(name, _)| (*name, "true".to_owned())));
+    let data = ask(server, endpoint, &params).await?;
+    if plan.explain {
+        print_plan(&data, 0);
+        return Ok(());
+    }
+    print_result(&data);
+    if plan.analyze {
+        print_plan(&data["plan"], 0);
+    }
+    Ok(())
+}
+
+/// Prints a plan as a tree: what each part does, and what it took if it was run.
+fn print_plan(node: &Value, depth: usize) {
+    let text = |key: &str| node[key].as_str().unwrap_or("");
+    let mut line = format!("{}#{} {} {}", "  ".repeat(depth), node["id"], text("operator"), text("detail"));
+    if node["seconds"].is_number() {
+        line.push_str(&format!(
+            "  ({} series, {} points, {} bytes, {} samples, {} s)",
+            node["series"], node["points"], node["bytes"], node["samples"], node["seconds"]
+        ));
+    }
+    say(line.trim_end());
+    node["children"].as_array().into_iter().flatten().for_each(|child| print_plan(child, depth + 1));
 }
 
 async fn ask(server: &str, endpoint: &str, params: &[(&str, String)]) -> Result<Value> {

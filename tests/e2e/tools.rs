@@ -50,9 +50,16 @@ fn a_reload_is_all_or_nothing() {
     assert!(body.contains("prometheus.yml:3:") && body.contains("scrape_intervall"), "{body}");
     let shown = api(&server.address, "status/config").unwrap()["yaml"].as_str().unwrap().to_owned();
     assert!(shown.contains("scrape_interval: 1s"), "the old one stays: {shown}");
-    std::fs::write(&path, own_config(&server.address)).unwrap();
+    let rules = "  relabel_configs:\n  - {source_labels: [a], target_label: b}\n  - {source_labels: [b], regex: '1', action: drop}\n";
+    std::fs::write(&path, own_config(&server.address) + rules).unwrap();
     // The file's change alone brings a reload.
     eventually("the new job's samples", || query(&server.address, "up{job=\"own\"}").filter(|v| *v == [1.0]));
+    let labels: String = url::form_urlencoded::byte_serialize(br#"{"a":"1"}"#).collect();
+    let steps = api(&server.address, &format!("targets/relabel_steps?scrapePool=own&labels={labels}")).unwrap();
+    assert_eq!(steps["steps"][0]["output"], serde_json::json!({"a": "1", "b": "1"}), "{steps}");
+    assert_eq!((&steps["steps"][1]["keep"], &steps["steps"][1]["output"]), (&false.into(), &serde_json::json!({})));
+    let shown = api(&server.address, "scrape_pools/config?scrapePool=own").unwrap();
+    assert!(shown["yaml"].as_str().unwrap().contains("job_name: own"), "{shown}");
     std::fs::write(&path, "global: {scrape_interval: 7s}\n").unwrap();
     server.process.signal("HUP");
     let is_shown = |yaml: &serde_json::Value| yaml["yaml"].as_str().is_some_and(|text| text.contains("7s"));
@@ -79,6 +86,8 @@ fn the_api_answers_as_upstream_does() {
     assert_eq!(ask("/api/v1/series").0, 400);
     assert_eq!(ask("/api/v1/series?match[]={a=\"\"}").0, 400);
     assert_eq!(ask("/api/v1/labels").1, r#"{"status":"success","data":[]}"#);
+    assert_eq!(ask("/api/v1/scrape_pools/config?scrapePool=none").0, 400);
+    assert_eq!(ask("/api/v1/targets/relabel_steps?scrapePool=none").0, 400);
     assert_eq!(ask("/api/v1/nonsense").0, 404);
     assert_eq!(ask("/api/v1/write").0, 404);
     assert!(ask("/api/v1/status/flags").1.contains(r#""query.lookback-delta":"5m""#));
@@ -311,6 +320,14 @@ fn history_is_served_deleted_and_copied() {
     let plan = api(&server.address, "query?query=sum(m)&explain=true").unwrap();
     assert!(plan.to_string().contains("operator"), "{plan}");
     assert_eq!(api(&server.address, "status/active_queries"), Some(serde_json::json!([])));
+    let ask = ["tool", "query", "instant", "--analyze", "--time", "1700013800", &server.address, "sum(m)"];
+    let (_, shown) = output(Command::new(BINARY).args(ask));
+    assert!(
+        shown.starts_with("{} => 23 @[1700013800") && shown.contains("#0 ") && shown.contains(" samples, "),
+        "{shown}"
+    );
+    let blocks = api(&server.address, "status/tsdb/blocks").unwrap();
+    assert!(blocks["blocks"][0]["ulid"].is_string(), "{blocks}");
     let log = std::fs::read_to_string(server.folder.path().join("queries.log")).unwrap();
     let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
     assert_eq!(

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use exposition::print;
 use serde::Serialize;
 use tokio::sync::oneshot;
-use tsdb::NamedCount;
+use tsdb::{BlockMeta, NamedCount};
 
 use super::Api;
 use super::envelope::{ApiError, ErrorType, success};
@@ -181,6 +181,16 @@ pub(super) async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<
         memory_in_bytes_by_label_name: stats(lists.memory_bytes_by_label_name),
         series_count_by_label_value_pair: stats(lists.series_by_label_pair),
     }))
+}
+
+#[derive(Serialize)]
+struct Blocks {
+    blocks: Vec<Arc<BlockMeta>>,
+}
+
+/// What each block says of itself in its `meta.json`.
+pub(super) async fn blocks(State(api): State<Arc<Api>>) -> Response {
+    success(Blocks { blocks: api.db.block_metas() })
 }
 
 #[derive(Serialize)]

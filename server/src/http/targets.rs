@@ -8,11 +8,13 @@ use axum::response::Response;
 use model::labels::Labels;
 use model::matcher::Matcher;
 use model::metadata::Metadata;
+use model::relabel::{RelabelConfig, Verdict};
+use scraper::config::JobConfig;
 use scraper::target::Target;
 use serde::Serialize;
 
 use super::Api;
-use super::envelope::{ApiError, success};
+use super::envelope::{ApiError, ErrorType, success};
 use super::params::Params;
 use super::status::rfc3339;
 
@@ -177,4 +179,61 @@ pub(super) async fn target_metadata(State(api): State<Arc<Api>>, params: Params)
         found.truncate(limit);
     }
     Ok(success(found))
+}
+
+/// The job that parameter `scrapePool` names.
+fn job_of(api: &Api, params: &Params) -> Result<JobConfig, ApiError> {
+    let pool = params.get("scrapePool");
+    if pool.is_empty() {
+        return Err(ApiError::new(ErrorType::BadData, "no scrapePool parameter provided"));
+    }
+    let found = api.config.read().jobs.iter().find(|job| job.name == pool).cloned();
+    found.ok_or_else(|| {
+        let text = format!("error retrieving scrape config: scrape pool {pool:?} not found");
+        ApiError::new(ErrorType::BadData, text)
+    })
+}
+
+#[derive(Serialize)]
+struct PoolConfig {
+    yaml: String,
+}
+
+/// The configuration of one pool, secrets masked.
+pub(super) async fn pool_config(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let job = job_of(&api, &params)?;
+    let yaml = serde_saphyr::to_string(&job.written).map_err(|e| ApiError::new(ErrorType::Internal, e.to_string()))?;
+    Ok(success(PoolConfig { yaml }))
+}
+
+#[derive(Serialize)]
+struct RelabelSteps {
+    steps: Vec<RelabelStep>,
+}
+
+#[derive(Serialize)]
+struct RelabelStep {
+    rule: RelabelConfig,
+    output: Labels,
+    keep: bool,
+}
+
+/// What each relabelling rule of a pool makes of given labels.
+pub(super) async fn relabel_steps(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let bad = |text: String| ApiError::new(ErrorType::BadData, text);
+    if params.get("labels").is_empty() && !params.get("scrapePool").is_empty() {
+        return Err(bad("no labels parameter provided".into()));
+    }
+    let job = job_of(&api, &params)?;
+    let given: BTreeMap<String, String> =
+        serde_json::from_str(params.get("labels")).map_err(|e| bad(format!("error parsing labels: {e}")))?;
+    let given = Labels::from_pairs(given).map_err(|e| bad(format!("error parsing labels: {e}")))?;
+    let mut labels = given.to_builder();
+    let mut keep = true;
+    let steps = job.relabel.iter().map(|rule| {
+        keep = keep && rule.apply(&mut labels) == Verdict::Keep;
+        let output = if keep { labels.build() } else { Labels::empty() };
+        RelabelStep { rule: rule.config().clone(), output, keep }
+    });
+    Ok(success(RelabelSteps { steps: steps.collect() }))
 }
