@@ -382,9 +382,14 @@ impl Reloader {
     /// Puts a checked configuration into force.
     async fn run(&self, loaded: Config) -> Result<()> {
         let configured = configured(&loaded, &self.rule_metrics, &self.scrape_metrics).await?;
+        // What may fail comes before the first change that is seen.
+        let query_log = QueryLog::open(&loaded.global.query_log_file)?;
         storage::apply(&self.storage, &self.options, &loaded.storage)?;
         self.api.scraper.apply(loaded.jobs.clone()).await?;
-        self.api.query_log.open(&loaded.global.query_log_file)?;
+        self.api.query_log.switch_to(query_log);
+        if loaded.has_otlp {
+            tracing::warn!(key = "otlp", "this version receives no OTLP: the section has no effect");
+        }
         if loaded.storage.tsdb.stale_series_compaction_threshold > 0.0 {
             let key = "storage.tsdb.stale_series_compaction_threshold";
             tracing::warn!(key, "this version compacts no stale series early: the key has no effect");

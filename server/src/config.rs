@@ -102,6 +102,8 @@ pub struct Config {
     pub alerting: AlertingConfig,
     /// Storage.
     pub storage: StorageConfig,
+    /// Whether there are settings for OTLP, which has a receiver of its own in upstream only where a flag enables it.
+    pub has_otlp: bool,
     /// Sections that are valid and that this version does not run, each with a hint. A server refuses to run with one:
     /// none is ignored.
     pub not_run: Vec<String>,
@@ -171,8 +173,9 @@ pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError>
     }
     let printed = serde_saphyr::to_string(&written).map_err(|e| LoadError(vec![format!("{shown}: {e}")]))?;
     let not_run = written.not_run(&jobs);
+    let has_otlp = !is_default(&written.otlp);
     let WrittenConfig { global, alerting, storage, .. } = written;
-    Ok(Config { printed, global, jobs, rule_files, alerting, storage, not_run })
+    Ok(Config { printed, global, jobs, rule_files, alerting, storage, has_otlp, not_run })
 }
 
 impl WrittenConfig {

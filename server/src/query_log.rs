@@ -64,12 +64,12 @@ struct Request<'a> {
 }
 
 impl QueryLog {
-    /// Writes to the file at `path` from now on, at its end; to none if that is empty.
+    /// Opens the file at `path` to be written at its end; none if that is empty. See [`QueryLog::switch_to`].
     ///
     /// # Errors
-    /// If the file cannot be opened; the log stays as it was.
-    pub fn open(&self, path: &str) -> Result<()> {
-        let file = match path {
+    /// If the file cannot be opened.
+    pub fn open(path: &str) -> Result<Option<File>> {
+        Ok(match path {
             "" => None,
             path => Some(
                 OpenOptions::new()
@@ -78,9 +78,12 @@ impl QueryLog {
                     .open(path)
                     .with_context(|| format!("query_log_file: {path}"))?,
             ),
-        };
+        })
+    }
+
+    /// Writes to that file from now on.
+    pub fn switch_to(&self, file: Option<File>) {
         *self.file.lock() = file;
-        Ok(())
     }
 
     /// Writes a query down, if the log is on.
