@@ -140,6 +140,21 @@ pub trait Appender: Send {
     /// See [`AppendError`]; the batch stays usable and this sample is not part of it.
     fn append(&mut self, labels: &Labels, timestamp: Timestamp, value: NewValue<'_>) -> Result<SeriesRef, AppendError>;
 
+    /// As [`Appender::append`], of a sample whose counting began at `start`.
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    fn append_with_start(
+        &mut self,
+        labels: &Labels,
+        start: Timestamp,
+        timestamp: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        let _dropped = start;
+        self.append(labels, timestamp, value)
+    }
+
     /// Appends to a known series; touches no hash map.
     ///
     /// # Errors

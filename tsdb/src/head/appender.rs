@@ -200,8 +200,23 @@ fn owned(value: NewValue<'_>, series: &Series) -> SampleValue {
     }
 }
 
+/// A start after the sample is none.
+fn stamp(start: Timestamp, timestamp: Timestamp) -> Stamp {
+    Stamp { time: timestamp.0, start: if start < timestamp { start.0 } else { 0 } }
+}
+
 impl Appender for HeadAppender<'_> {
     fn append(&mut self, labels: &Labels, timestamp: Timestamp, value: NewValue<'_>) -> Result<SeriesRef, AppendError> {
+        self.append_with_start(labels, Timestamp(0), timestamp, value)
+    }
+
+    fn append_with_start(
+        &mut self,
+        labels: &Labels,
+        start: Timestamp,
+        timestamp: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<SeriesRef, AppendError> {
         self.check_batch(value)?;
         if labels.is_empty() {
             return Err(AppendError::InvalidLabels("a series needs at least one label".into()));
@@ -213,7 +228,7 @@ impl Appender for HeadAppender<'_> {
         }
         loop {
             let (id, _) = self.head.find_or_create(labels, None)?;
-            let result = self.stage(id.slot, id.wal_ref as u32, timestamp.0.into(), value);
+            let result = self.stage(id.slot, id.wal_ref as u32, stamp(start, timestamp), value);
             // Removed between finding and staging: it is no longer in the index, so the next turn makes it anew.
             if matches!(result, Err(AppendError::UnknownSeries)) {
                 continue;
@@ -238,9 +253,7 @@ impl Appender for HeadAppender<'_> {
     ) -> Result<(), AppendError> {
         self.check_batch(value)?;
         let (slot, generation) = split_ref(series);
-        // A start after the sample is none.
-        let start = if start < timestamp { start.0 } else { 0 };
-        let result = self.stage(slot, generation, Stamp { time: timestamp.0, start }, value);
+        let result = self.stage(slot, generation, stamp(start, timestamp), value);
         self.checked(result)
     }
 
