@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use net::server::{BindError, Server};
 use net::shutdown::Shutdown;
-use net::tls::{ClientCertificate, Pem, ServerTls, TlsError, server_config};
+use net::tls::{ClientCertificate, Pem, ServerTls, TlsError, TlsLimits, server_config};
 use serde_json::json;
 
 use crate::api::namespace::SYSTEM_NAMESPACES;
@@ -132,7 +132,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error>
         certificate: Pem::Memory(identity.certificate.into_bytes()),
         key: Pem::Memory(identity.key.into_bytes()),
         client: ClientCertificate::Ignored,
-    })?);
+    }, &TlsLimits::default())?);
     let server = Server::bind(server).await?;
     let address = server.address();
     let store = Arc::new(store);

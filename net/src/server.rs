@@ -4,6 +4,10 @@
 //! that completes no first request within `header_timeout` is closed, TLS handshake included; when the shutdown signal
 //! is raised nothing new is accepted, requests in flight get `drain_timeout`, and `serve` returns.
 
+pub mod gate;
+mod names;
+pub mod web_config;
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -12,6 +16,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::header;
+use gate::Gate;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -46,6 +52,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Serves TLS when present, see [`crate::tls::server_config`].
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What stands before the router, by file; its TLS counts before [`Config::tls`].
+    pub gate: Option<Arc<Gate>>,
     /// Connections open at once.
     pub connections_max: usize,
     /// Concurrent requests on one HTTP/2 connection.
@@ -111,6 +119,7 @@ pub struct Server {
 struct Shared {
     builder: auto::Builder<TokioExecutor>,
     acceptor: Option<TlsAcceptor>,
+    gate: Option<Arc<Gate>>,
     router: Router,
     header_timeout: Duration,
 }
@@ -121,6 +130,7 @@ impl Config {
         Self {
             listen,
             tls: None,
+            gate: None,
             connections_max: CONNECTIONS_MAX,
             streams_max: STREAMS_MAX,
             header_timeout: HEADER_TIMEOUT,
@@ -188,7 +198,7 @@ impl Shared {
             .keep_alive_timeout(PING_TIMEOUT)
             .max_concurrent_streams(config.streams_max);
         let acceptor = config.tls.clone().map(TlsAcceptor::from);
-        Self { builder, acceptor, router, header_timeout: config.header_timeout }
+        Self { builder, acceptor, gate: config.gate.clone(), router, header_timeout: config.header_timeout }
     }
 
     async fn connection(&self, stream: TcpStream, address: SocketAddr, watcher: Watcher, permit: OwnedSemaphorePermit) {
@@ -196,14 +206,28 @@ impl Shared {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, %error, "cannot disable Nagle's algorithm");
         }
-        let Some(acceptor) = &self.acceptor else {
+        let active = self.gate.as_ref().map(|gate| gate.current());
+        let own = active.as_ref().and_then(|active| active.tls.clone()).map(TlsAcceptor::from);
+        let Some(acceptor) = own.or_else(|| self.acceptor.clone()) else {
             return self.requests(stream, Peer { address, tls: false }, watcher).await;
         };
-        match tokio::time::timeout(self.header_timeout, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.requests(stream, Peer { address, tls: true }, watcher).await,
-            Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
-            Err(_elapsed) => tracing::debug!(%address, "TLS handshake timed out"),
+        let stream = match tokio::time::timeout(self.header_timeout, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+            Err(_elapsed) => return tracing::debug!(%address, "TLS handshake timed out"),
+        };
+        if let Some(active) = active
+            && !active.allowed_names.is_empty()
+        {
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            // A client that need not show a certificate and shows none has no name to check.
+            if let Some(certificate) = shown
+                && !names::has_one_of(certificate, &active.allowed_names)
+            {
+                return tracing::debug!(%address, "client certificate has none of the allowed names");
+            }
         }
+        self.requests(stream, Peer { address, tls: true }, watcher).await;
     }
 
     async fn requests<S>(&self, stream: S, peer: Peer, watcher: Watcher)
@@ -213,15 +237,31 @@ impl Shared {
         let asked = Arc::new(AtomicBool::new(false));
         let router = TowerToHyperService::new(self.router.clone());
         let service = hyper::service::service_fn({
-            let asked = Arc::clone(&asked);
+            let (asked, gate) = (Arc::clone(&asked), self.gate.clone());
             move |mut request: hyper::Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
                 request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(ConnectInfo(peer.address));
-                hyper::service::Service::call(&router, request)
+                let (router, gate) = (router.clone(), gate.clone());
+                async move {
+                    let Some(active) = gate.map(|gate| gate.current()) else {
+                        return hyper::service::Service::call(&router, request).await;
+                    };
+                    let authorization = request.headers().get(header::AUTHORIZATION);
+                    let mut response = if active.users.is_empty() || active.users.admits(authorization).await {
+                        hyper::service::Service::call(&router, request).await?
+                    } else {
+                        gate::unauthorized()
+                    };
+                    let own = active.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+                    response.headers_mut().extend(own);
+                    Ok(response)
+                }
             }
         });
-        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let http2 = self.gate.as_ref().is_none_or(|gate| gate.current().http2);
+        let builder = if http2 { self.builder.clone() } else { self.builder.clone().http1_only() };
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(watcher.watch(connection));
         // Telling HTTP/1 from HTTP/2 waits for bytes without a limit of its own: the first request gets one here.
         let served = match tokio::time::timeout(self.header_timeout, &mut connection).await {

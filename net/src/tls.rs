@@ -6,11 +6,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
 
 /// The largest PEM input that is read, in bytes.
 pub const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -45,6 +49,38 @@ pub enum ClientCertificate {
     Optional(Pem),
     /// One that these authorities signed is demanded.
     Required(Pem),
+    /// Any is taken, whoever signed it.
+    Unverified {
+        /// Whether there must be one.
+        demanded: bool,
+    },
+}
+
+/// What a TLS server speaks.
+#[derive(Debug)]
+pub struct TlsLimits {
+    /// Versions.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// Cipher suites; all good ones if none is named.
+    pub cipher_suites: Vec<rustls::SupportedCipherSuite>,
+    /// Groups of key exchange; all good ones if none is named.
+    pub groups: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
+    /// Whether the server's order of suites counts.
+    pub server_prefers: bool,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
+impl Default for TlsLimits {
+    fn default() -> Self {
+        Self {
+            versions: rustls::DEFAULT_VERSIONS.to_vec(),
+            cipher_suites: Vec::new(),
+            groups: Vec::new(),
+            server_prefers: true,
+            http2: true,
+        }
+    }
 }
 
 /// Why a TLS configuration could not be built.
@@ -151,11 +187,11 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// Builds the rustls configuration of a server that speaks HTTP/2 and HTTP/1.1. Reads files: call it off the hot path.
-pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = provider();
+/// Builds the rustls configuration of a server. Reads files: call it off the hot path.
+pub fn server_config(tls: &ServerTls, limits: &TlsLimits) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = limits.provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&limits.versions)
         .map_err(|source| TlsError::Unusable { place: "protocol versions".to_owned(), source })?;
     let verifier = |authorities: &Pem, demanded: bool| {
         let builder =
@@ -167,12 +203,82 @@ pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
         ClientCertificate::Ignored => builder.with_no_client_auth(),
         ClientCertificate::Optional(authorities) => builder.with_client_cert_verifier(verifier(authorities, false)?),
         ClientCertificate::Required(authorities) => builder.with_client_cert_verifier(verifier(authorities, true)?),
+        ClientCertificate::Unverified { demanded } => {
+            builder.with_client_cert_verifier(Arc::new(AnyClient { demanded: *demanded, provider }))
+        }
     };
     let mut config = builder
         .with_single_cert(tls.certificate.certificates()?, tls.key.private_key()?)
         .map_err(|source| TlsError::Unusable { place: tls.certificate.place(), source })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if limits.http2 {
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+    }
+    config.ignore_client_order = limits.server_prefers;
     Ok(Arc::new(config))
+}
+
+impl TlsLimits {
+    fn provider(&self) -> Arc<CryptoProvider> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        if !self.cipher_suites.is_empty() {
+            provider.cipher_suites.clone_from(&self.cipher_suites);
+        }
+        if !self.groups.is_empty() {
+            provider.kx_groups.clone_from(&self.groups);
+        }
+        Arc::new(provider)
+    }
+}
+
+/// Takes any client certificate whose key the client has: who signed it is not asked.
+#[derive(Debug)]
+struct AnyClient {
+    demanded: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.demanded
+    }
+
+    fn verify_client_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 #[cfg(test)]
@@ -194,7 +300,7 @@ mod tests {
         let (certificate, key) = pair();
         let client = ClientCertificate::Optional(memory(&certificate));
         let config =
-            server_config(&ServerTls { certificate: memory(&certificate), key: memory(&key), client }).unwrap();
+            server_config(&ServerTls { certificate: memory(&certificate), key: memory(&key), client }, &TlsLimits::default()).unwrap();
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     }
 
@@ -202,7 +308,7 @@ mod tests {
     fn says_which_part_is_wrong() {
         let (certificate, key) = pair();
         let error = |certificate: Pem, key: Pem| {
-            server_config(&ServerTls { certificate, key, client: ClientCertificate::Ignored }).unwrap_err().to_string()
+            server_config(&ServerTls { certificate, key, client: ClientCertificate::Ignored }, &TlsLimits::default()).unwrap_err().to_string()
         };
         assert!(error(memory(""), memory(&key)).contains("expected a CERTIFICATE"));
         assert!(error(memory(&certificate), memory("nonsense")).contains("expected a PRIVATE KEY"));

@@ -20,10 +20,25 @@ use tokio::task::JoinHandle;
 
 use crate::metrics::Metrics;
 
-/// Alerts that may wait for one Alertmanager; the oldest are dropped beyond it.
+/// Default of [`QueueLimits::capacity`].
 pub const QUEUE_MAX: usize = 10_000;
-/// Alerts sent at once.
+/// Default of [`QueueLimits::batch`].
 pub const BATCH_MAX: usize = 256;
+/// Bounds of what is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueLimits {
+    /// Alerts that may wait for one Alertmanager; the oldest are dropped beyond it.
+    pub capacity: usize,
+    /// Alerts sent at once.
+    pub batch: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { capacity: QUEUE_MAX, batch: BATCH_MAX }
+    }
+}
+
 /// How long one request may take.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_seconds(10);
 
@@ -152,6 +167,7 @@ pub struct HttpNotifier {
     relabel: Vec<RelabelRule>,
     sets: Vec<Set>,
     receivers: RwLock<Vec<Receiver>>,
+    limits: QueueLimits,
     metrics: Metrics,
 }
 
@@ -179,6 +195,7 @@ impl HttpNotifier {
     pub async fn new(
         config: AlertingConfig,
         external_labels: Labels,
+        limits: QueueLimits,
         metrics: &Metrics,
         user_agent: &str,
     ) -> Result<Self, NotifierError> {
@@ -191,10 +208,10 @@ impl HttpNotifier {
                 config,
             });
         }
-        metrics.queue_capacity.set(QUEUE_MAX as i64);
+        metrics.queue_capacity.set(limits.capacity as i64);
         metrics.alertmanagers.set(0);
         let (relabel, metrics) = (compile(&config.alert_relabel_configs)?, metrics.clone());
-        Ok(Self { external_labels, relabel, sets, receivers: RwLock::default(), metrics })
+        Ok(Self { external_labels, relabel, sets, receivers: RwLock::default(), limits, metrics })
     }
 
     /// Says which Alertmanagers there are in set number `set`, each by its labels with `__address__`. Those that stay
@@ -227,6 +244,7 @@ impl HttpNotifier {
                 client: Arc::clone(&own.client),
                 timeout: own.config.timeout.as_std(),
                 queue: Arc::clone(&queue),
+                batch_max: self.limits.batch.max(1),
                 metrics: self.metrics.clone(),
             };
             receivers.push(Receiver { set, url, queue, task: tokio::spawn(sender.run()) });
@@ -290,7 +308,7 @@ impl Notifier for HttpNotifier {
             });
             let mut waiting = receiver.queue.waiting.lock();
             waiting.extend(own);
-            while waiting.len() > QUEUE_MAX {
+            while waiting.len() > self.limits.capacity {
                 waiting.pop_front();
             }
             drop(waiting);
@@ -305,6 +323,7 @@ struct Sender {
     client: Arc<HttpClient>,
     timeout: StdDuration,
     queue: Arc<Queue>,
+    batch_max: usize,
     metrics: Metrics,
 }
 
@@ -314,7 +333,7 @@ impl Sender {
         loop {
             let batch: Vec<Notice> = {
                 let mut waiting = self.queue.waiting.lock();
-                let count = waiting.len().min(BATCH_MAX);
+                let count = waiting.len().min(self.batch_max);
                 let batch = waiting.drain(..count).collect();
                 self.metrics.queue_length.get_or_create(&labels).set(waiting.len() as i64);
                 batch
@@ -399,7 +418,7 @@ mod tests {
         };
         let config = AlertingConfig { alert_relabel_configs: Vec::new(), alertmanagers: vec![set.clone(), set] };
         let metrics = Metrics::register(&Registry::new());
-        let notifier = HttpNotifier::new(config, Labels::empty(), &metrics, "test").await.unwrap();
+        let notifier = HttpNotifier::new(config, Labels::empty(), QueueLimits::default(), &metrics, "test").await.unwrap();
         let at = |address: &str| labels! { "__address__" => address };
         notifier.set_discovered(0, &[at("a:1"), at("a:1"), at("b:1"), at("not a host")]);
         notifier.set_discovered(1, &[at("c:1")]);

@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use exposition::registry::Registry;
 use model::duration::Duration;
 use model::labels::Labels;
+use model::pattern::Pattern;
+use model::sample::Timestamp;
 use model::storage::Appendable;
 use net::clock::Clock;
 use net::server::{Config as ListenConfig, Server};
@@ -20,7 +22,7 @@ use promql::Engine;
 use promql::active::ActiveQueries;
 use rules::group::GroupContext;
 use rules::manager::{Defaults, Manager as RuleManager};
-use rules::notifier::{HttpNotifier, Notice, Notifier};
+use rules::notifier::{HttpNotifier, Notice, Notifier, QueueLimits};
 use rules::restore::RestoreConfig;
 use scraper::manager::Manager as ScrapeManager;
 use scraper::pool::Shared;
@@ -31,11 +33,13 @@ use crate::alerting::AlertmanagerDiscovery;
 use crate::config::{self, Config};
 use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
-use crate::flags::{QueryFlags, RuleFlags, TsdbFlags};
-use crate::http::{Api, ConfigStatus, ReloadRequest, routes};
+use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
+use crate::http::{Api, ConfigStatus, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
+use crate::notifications::{self, Notifications};
 use crate::query_log::QueryLog;
 use crate::storage;
 use crate::storage_metrics::StorageMetrics;
+use crate::web_config;
 
 /// How long a stop may take before what is left is left.
 const STOP_PATIENCE: StdDuration = StdDuration::from_secs(10);
@@ -61,20 +65,14 @@ pub struct Options {
     pub lock: tsdb::LockFile,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
-    /// Connections at a time.
-    pub connections_max: usize,
-    /// Where the server is reached; its first address if absent.
-    pub external_url: Option<String>,
-    /// Prefix of all routes; the external URL's path if absent.
-    pub route_prefix: Option<String>,
-    /// Reload and quit over HTTP.
-    pub lifecycle: bool,
-    /// The remote-write receiver.
-    pub remote_write: bool,
+    /// Web.
+    pub web: WebFlags,
+    /// Remote storage.
+    pub remote: RemoteFlags,
+    /// Notifications.
+    pub notifications: NotificationFlags,
     /// Experimental parts.
     pub features: Features,
-    /// The admin endpoints.
-    pub admin: bool,
     /// Engine.
     pub query: QueryFlags,
     /// Rule engine.
@@ -95,6 +93,9 @@ pub struct App {
     scraper: ScrapeManager,
     rules: Arc<RuleManager>,
     notifier: Arc<Fanout>,
+    notifications: Arc<Notifications>,
+    /// Whether a stop waits for alerts that are not sent yet.
+    drains: bool,
     reloads: mpsc::Sender<ReloadRequest>,
 }
 
@@ -153,14 +154,19 @@ impl App {
         let queries = active_queries(&options)?;
         let query_log = Arc::new(QueryLog::default());
         registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
+        let cors_origin = Pattern::new(&options.web.cors_origin).context("--web.cors.origin")?;
+        let gate = web_config::gate(&options.web.config_file)?;
+        let notifications = Arc::new(Notifications::new(options.web.subscribers_max));
         let mut servers = Vec::new();
         for address in &options.listen {
             let mut listen = ListenConfig::new(*address);
-            listen.connections_max = options.connections_max;
+            listen.connections_max = options.web.connections_max;
+            listen.gate.clone_from(&gate);
+            listen.header_timeout = options.web.read_timeout.as_std();
             servers.push(Server::bind(listen).await.context("use --web.listen-address to listen elsewhere")?);
         }
         let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
-        let external_url = options.external_url.clone().unwrap_or_else(|| own_url(&addresses));
+        let external_url = options.web.external_url.clone().unwrap_or_else(|| own_url(&addresses));
         let engine = Arc::new(Engine::new(engine_config(&options, &loaded)));
         let scrape_metrics = scraper::metrics::Metrics::register(&registry);
         let scraper = ScrapeManager::start(Shared {
@@ -173,8 +179,9 @@ impl App {
         let rule_metrics = rules::metrics::Metrics::register(&registry);
         let notifier = Arc::new(Fanout {
             local: options.local_router.clone(),
-            configured: RwLock::new(configured(&loaded, &rule_metrics, &scrape_metrics).await?),
+            configured: RwLock::new(configured(&loaded, &options.notifications, &rule_metrics, &scrape_metrics).await?),
         });
+        let remote_write_metrics = RemoteWriteMetrics::register(&registry);
         let rules = Arc::new(RuleManager::new());
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
         let quit = Arc::new(Notify::new());
@@ -191,14 +198,20 @@ impl App {
             started_ms: clock.now_ms(),
             queries,
             query_log: Arc::clone(&query_log),
-            admin: options.admin,
             features: options.features,
             clock,
             reloads: reloads.clone(),
             quit: Arc::clone(&quit),
             ready: AtomicBool::new(false),
-            lifecycle: options.lifecycle,
-            remote_write: options.remote_write,
+            web: options.web.clone(),
+            cors_origin,
+            notifications: Arc::clone(&notifications),
+            remote_write_metrics,
+            read_limits: ReadLimits {
+                samples: options.remote.read_samples_max,
+                frame_bytes: options.remote.frame_bytes_max,
+            },
+            read_slots: Arc::new(Semaphore::new(options.remote.reads_max.max(1))),
             alertmanagers: {
                 let notifier = Arc::clone(&notifier);
                 Box::new(move || notifier.addresses())
@@ -206,7 +219,8 @@ impl App {
             cwd: std::env::current_dir().unwrap_or_default(),
             external_url: external_url.clone(),
         });
-        let prefix = options.route_prefix.clone().unwrap_or_else(|| path_of(&external_url));
+        let drains = options.notifications.drain;
+        let prefix = options.web.route_prefix.clone().unwrap_or_else(|| path_of(&external_url));
         let reloader = Reloader {
             api: Arc::clone(&api),
             storage: Arc::clone(&db),
@@ -239,7 +253,7 @@ impl App {
         shutdown.spawn(storage::keep_synced(Arc::clone(&db), clock, shutdown.clone()));
         shutdown.spawn(storage::keep_up(Arc::clone(&db), clock, shutdown.clone()));
         api.ready.store(true, Ordering::Release);
-        Ok(Self { addresses, quit, db, scraper, rules, notifier, reloads })
+        Ok(Self { addresses, quit, db, scraper, rules, notifier, notifications, drains, reloads })
     }
 
     /// Reloads the configuration, all or nothing.
@@ -254,11 +268,14 @@ impl App {
 
     /// Stops scraping and rules, sends what waits, and makes everything durable.
     pub async fn stop(self) {
+        self.notifications.add(notifications::STOPPING, Timestamp(Clock::System.now_ms()));
         let stopped = async {
             self.scraper.close().await;
             self.rules.close().await;
-            let configured = Arc::clone(&self.notifier.configured.read().notifier);
-            configured.drain(DRAIN_PATIENCE).await;
+            if self.drains {
+                let configured = Arc::clone(&self.notifier.configured.read().notifier);
+                configured.drain(DRAIN_PATIENCE).await;
+            }
         };
         if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
             tracing::warn!("scraping and rules did not stop in time");
@@ -312,11 +329,13 @@ fn offset_seed(external: &Labels) -> u64 {
 
 async fn configured(
     loaded: &Config,
+    flags: &NotificationFlags,
     rule_metrics: &rules::metrics::Metrics,
     scrape_metrics: &scraper::metrics::Metrics,
 ) -> Result<Configured> {
     let external = loaded.global.external_labels.clone();
-    let notifier = HttpNotifier::new(loaded.alerting.notifier(), external, rule_metrics, USER_AGENT).await?;
+    let limits = QueueLimits { capacity: flags.queue_capacity, batch: flags.batch_size };
+    let notifier = HttpNotifier::new(loaded.alerting.notifier(), external, limits, rule_metrics, USER_AGENT).await?;
     let notifier = Arc::new(notifier);
     let discovery = AlertmanagerDiscovery::start(&loaded.alerting, &notifier, scrape_metrics).await?;
     Ok(Configured { notifier, _discovery: discovery })
@@ -362,8 +381,13 @@ impl Reloader {
         while let Some(reply) = requests.recv().await {
             let result = self.reload().await;
             match &result {
-                Ok(()) => tracing::info!(file = %self.options.config_file.display(), "configuration loaded"),
+                Ok(()) => {
+                    self.api.notifications.delete(notifications::RELOAD_FAILED);
+                    tracing::info!(file = %self.options.config_file.display(), "configuration loaded");
+                }
                 Err(error) => {
+                    let now = Timestamp(self.api.clock.now_ms());
+                    self.api.notifications.add(notifications::RELOAD_FAILED, now);
                     self.api.config.write().last_successful = false;
                     tracing::error!(error, "configuration could not be reloaded; the old one stays in force");
                 }
@@ -381,7 +405,7 @@ impl Reloader {
 
     /// Puts a checked configuration into force.
     async fn run(&self, loaded: Config) -> Result<()> {
-        let configured = configured(&loaded, &self.rule_metrics, &self.scrape_metrics).await?;
+        let configured = configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.scrape_metrics).await?;
         // What may fail comes before the first change that is seen.
         let query_log = QueryLog::open(&loaded.global.query_log_file)?;
         storage::apply(&self.storage, &self.options, &loaded.storage)?;

@@ -268,7 +268,8 @@ impl WrittenConfig {
     }
 }
 
-fn yaml_fault(file: &str, error: &serde_saphyr::Error) -> String {
+/// A fault in a file, with its place.
+pub fn yaml_fault(file: &str, error: &serde_saphyr::Error) -> String {
     // The library's message goes on with an excerpt of the file, which may hold secrets.
     let message = error.to_string();
     let first = message.lines().next().unwrap_or("").to_owned();

@@ -1,5 +1,7 @@
 //! `--enable-feature`: experimental parts by upstream's names.
 
+use crate::remote::ingest::IngestOptions;
+
 /// What is enabled.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Features {
@@ -13,6 +15,9 @@ pub struct Features {
     pub per_step_stats: bool,
     /// `exemplar-storage`
     pub exemplars: bool,
+    /// What is stored beside samples: `created-timestamp-zero-ingestion`, `st-storage`, `type-and-unit-labels`,
+    /// `metadata-wal-records`
+    pub ingest: IngestOptions,
 }
 
 impl Features {
@@ -27,6 +32,10 @@ impl Features {
                 "promql-delayed-name-removal" => features.delayed_name_removal = true,
                 "promql-per-step-stats" => features.per_step_stats = true,
                 "use-start-timestamps" => features.start_timestamps = true,
+                "created-timestamp-zero-ingestion" => features.ingest.zero_at_start = true,
+                "st-storage" => features.ingest.starts = true,
+                "type-and-unit-labels" => features.ingest.type_and_unit = true,
+                "metadata-wal-records" => features.ingest.metadata = true,
                 "exemplar-storage" => features.exemplars = true,
                 // A flag by another name; always on here, as upstream's last three are.
                 "memory-snapshot-on-shutdown"

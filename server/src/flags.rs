@@ -1,5 +1,9 @@
 //! Flags of each subcommand, with the names and defaults of the program it replaces.
 
+mod kingpin;
+mod unused;
+pub mod web;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +12,9 @@ use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
 use crate::tool::{PromqlCommand, TestCommand, TsdbCommand};
+pub use kingpin::normalised;
+pub use unused::{UnusedFlags, WrongMode};
+pub use web::{NotificationFlags, RemoteFlags, WebFlags};
 
 /// A whole monitoring stack in one binary.
 #[derive(Debug, Parser)]
@@ -79,6 +86,12 @@ pub enum CheckCommand {
     Healthy(ServerUrl),
     /// Check if the server is ready
     Ready(ServerUrl),
+    /// Check if the web config files are valid or not
+    WebConfig {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Check rule files
     Rules {
         /// The files
@@ -281,35 +294,17 @@ pub struct ServerFlags {
     /// Do not create lockfile in data directory
     #[arg(long = "storage.tsdb.no-lockfile")]
     pub no_lockfile: bool,
-    /// Address to listen on for UI, API, and telemetry
-    #[arg(long = "web.listen-address", default_value = "0.0.0.0:9090")]
-    pub listen: Vec<String>,
-    /// The URL under which the server is externally reachable
-    #[arg(long = "web.external-url")]
-    pub external_url: Option<String>,
-    /// Prefix for the internal routes of web endpoints; the path of the external URL if absent
-    #[arg(long = "web.route-prefix")]
-    pub route_prefix: Option<String>,
-    /// Enable shutdown and reload via HTTP request
-    #[arg(long = "web.enable-lifecycle")]
-    pub enable_lifecycle: bool,
-    /// Enable API endpoints for admin control actions
-    #[arg(long = "web.enable-admin-api")]
-    pub enable_admin: bool,
-    /// Enable API endpoint accepting remote write requests
-    #[arg(long = "web.enable-remote-write-receiver")]
-    pub enable_remote_write: bool,
-    /// Maximum number of simultaneous connections
-    #[arg(long = "web.max-connections", default_value_t = 512)]
-    pub connections_max: usize,
+    #[command(flatten)]
+    pub web: WebFlags,
+    #[command(flatten)]
+    pub remote: RemoteFlags,
+    #[command(flatten)]
+    pub notifications: NotificationFlags,
+    #[command(flatten)]
+    pub unused: UnusedFlags,
     /// Comma separated feature names to enable
     #[arg(long = "enable-feature", value_delimiter = ',')]
     pub features: Vec<String>,
-    // Set by charts and operators; this program has no consoles. Told when set.
-    #[arg(long = "web.console.templates", hide = true)]
-    pub console_templates: Option<String>,
-    #[arg(long = "web.console.libraries", hide = true)]
-    pub console_libraries: Option<String>,
     #[command(flatten)]
     pub query: QueryFlags,
     #[command(flatten)]
@@ -336,6 +331,9 @@ pub struct AlertmanagerFlags {
     /// The URL under which Alertmanager is externally reachable
     #[arg(long = "web.external-url")]
     pub external_url: Option<String>,
+    /// Path to configuration file that can enable TLS or authentication
+    #[arg(long = "web.config.file", default_value = "")]
+    pub web_config: PathBuf,
     /// Listen address for cluster peers; only the empty one, which means none, is supported by this version
     #[arg(long = "cluster.listen-address")]
     pub cluster_listen: Option<String>,
@@ -349,6 +347,9 @@ pub struct NodeFlags {
     /// Addresses on which to expose metrics
     #[arg(long = "web.listen-address", default_value = ":9100")]
     pub listen: String,
+    /// Path to configuration file that can enable TLS or authentication
+    #[arg(long = "web.config.file", default_value = "")]
+    pub web_config: PathBuf,
     /// Path under which to expose metrics
     #[arg(long = "web.telemetry-path", default_value = "/metrics")]
     pub path: String,
@@ -412,28 +413,4 @@ pub struct ClusterFlags {
     pub advertise_host: Option<String>,
     #[command(flatten)]
     pub log: LogFlags,
-}
-
-/// Rewrites what `kingpin`, the flag library of the programs replaced, writes in another way than ours:
-/// `--collector.cpu` and `--no-collector.cpu` name collectors; `--no-X` of a switch that is off anyway says nothing.
-pub fn normalised(args: impl IntoIterator<Item = String>) -> Vec<String> {
-    const OFF_ANYWAY: [&str; 7] = [
-        "--no-config.auto-reload",
-        "--no-web.enable-lifecycle",
-        "--no-web.enable-admin-api",
-        "--no-web.enable-remote-write-receiver",
-        "--no-storage.tsdb.no-lockfile",
-        "--no-web.disable-exporter-metrics",
-        "--no-collector.disable-defaults",
-    ];
-    let collector = |name: &str| exporters::node::COLLECTORS.contains(&name);
-    args.into_iter()
-        .filter(|arg| !OFF_ANYWAY.contains(&arg.as_str()))
-        .map(|arg| match (arg.strip_prefix("--collector."), arg.strip_prefix("--no-collector.")) {
-            (Some(name), _) if collector(name) => format!("--collector={name}"),
-            (_, Some(name)) if collector(name) => format!("--no-collector={name}"),
-            _ if arg == "--no-storage.tsdb.wal-compression" => "--storage.tsdb.wal-compression=false".to_owned(),
-            _ => arg,
-        })
-        .collect()
 }

@@ -2,15 +2,19 @@
 
 mod active;
 mod admin;
+mod cors;
 mod envelope;
 mod federate;
 mod json;
 mod labels;
+mod notifications;
 mod params;
 mod query;
-mod remote;
+mod remote_read;
+mod remote_write;
 mod rules;
 mod status;
+mod streamed;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -20,12 +24,14 @@ use std::sync::atomic::AtomicBool;
 
 use ::rules::manager::Manager as RuleManager;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{any, delete, get, post};
 use axum::{Router, http::StatusCode, http::header};
 use exposition::registry::Registry;
 use model::duration::Duration;
 use model::labels::Labels;
+use model::pattern::Pattern;
 use net::clock::Clock;
 use parking_lot::RwLock;
 use promql::Engine;
@@ -34,13 +40,18 @@ use scraper::config::JobConfig;
 use scraper::manager::Manager as ScrapeManager;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tower_http::compression::CompressionLayer;
-use tower_http::cors::{Any, CorsLayer};
 use tsdb::Db;
 
+use self::cors::Origins;
 use crate::features::Features;
+use crate::flags::WebFlags;
+use crate::notifications::Notifications;
 use crate::query_log::QueryLog;
 
 pub use params::parse_time;
+pub use status::rfc3339;
+pub use remote_read::Limits as ReadLimits;
+pub use remote_write::{Message, Metrics as RemoteWriteMetrics};
 
 /// The largest form body of a query.
 const FORM_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -91,8 +102,6 @@ pub struct Api {
     pub queries: Arc<ActiveQueries>,
     /// Where queries are logged, if that is configured.
     pub query_log: Arc<QueryLog>,
-    /// `--web.enable-admin-api`
-    pub admin: bool,
     /// Experimental parts.
     pub features: Features,
     /// The time.
@@ -103,10 +112,18 @@ pub struct Api {
     pub quit: Arc<Notify>,
     /// Whether queries are answered yet.
     pub ready: AtomicBool,
-    /// `--web.enable-lifecycle`
-    pub lifecycle: bool,
-    /// `--web.enable-remote-write-receiver`
-    pub remote_write: bool,
+    /// `--web.*`
+    pub web: WebFlags,
+    /// Origins of other pages that may read answers (`--web.cors.origin`).
+    pub cors_origin: Pattern,
+    /// What is told to whoever looks.
+    pub notifications: Arc<Notifications>,
+    /// Counts of the remote-write receiver.
+    pub remote_write_metrics: RemoteWriteMetrics,
+    /// Limits of remote reads.
+    pub read_limits: ReadLimits,
+    /// Remote reads answered at a time.
+    pub read_slots: Arc<Semaphore>,
     /// The working directory at the start.
     pub cwd: PathBuf,
     /// Where the server is reached.
@@ -140,15 +157,18 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/tsdb/blocks", get(status::blocks))
         .route("/status/walreplay", get(status::wal_replay))
+        .route("/notifications", get(notifications::list))
+        .route("/notifications/live", get(notifications::live))
         .route("/status/active_queries", get(active::list))
         .route("/status/active_queries/{id}", delete(active::cancel))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
-        .route("/write", any(remote::write))
+        .route("/write", any(remote_write::write))
+        .route("/read", post(remote_read::read))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .layer(CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any));
+        .layer(from_fn_with_state(Origins::new(api.cors_origin.clone()), cors::mark));
     let router = Router::new()
         .nest("/api/v1", v1)
         .route("/metrics", get(status::metrics))

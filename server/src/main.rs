@@ -8,13 +8,16 @@ mod features;
 mod flags;
 mod http;
 mod log;
+mod notifications;
 mod query_log;
+mod remote;
 mod router;
 mod run;
 mod stack;
 mod storage;
 mod storage_metrics;
 mod tool;
+mod web_config;
 
 use std::process::ExitCode;
 

@@ -18,9 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{App, Options};
 use crate::features::Features;
 use crate::flags::{
-    AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, NodeFlags, ServerFlags, normalised,
+    AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, NodeFlags, ServerFlags, WrongMode, normalised,
 };
-use crate::{log, router, stack, tool};
+use crate::{log, router, stack, tool, web_config};
 
 /// How long tasks may take to end.
 const STOP_PATIENCE: StdDuration = StdDuration::from_secs(15);
@@ -62,7 +62,7 @@ pub async fn run(args: Vec<String>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("cresset: {error:#}"));
-            ExitCode::FAILURE
+            if error.is::<WrongMode>() { ExitCode::from(3) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -157,10 +157,11 @@ async fn live(app: Option<App>, shutdown: &Shutdown) -> Result<()> {
 }
 
 async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<()> {
-    if flags.console_templates.is_some() || flags.console_libraries.is_some() {
+    flags.unused.check()?;
+    if flags.web.console_templates.is_some() || flags.web.console_libraries.is_some() {
         tracing::warn!("console templates are not supported: --web.console.templates and .libraries have no effect");
     }
-    let listen = flags.listen.iter().map(|text| listen_address(text)).collect::<Result<_, _>>()?;
+    let listen = flags.web.listen.iter().map(|text| listen_address(text)).collect::<Result<_, _>>()?;
     let registry = Registry::new();
     registry.add_collector(Arc::new(ProcessCollector::default()));
     let has_alias = flags.features.iter().any(|feature| feature == "auto-reload-config");
@@ -169,15 +170,12 @@ async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<(
         config_file: flags.config,
         storage: flags.storage,
         tsdb: flags.tsdb,
-        admin: flags.enable_admin,
         features: Features::from_names(&flags.features),
         lock: if flags.no_lockfile { tsdb::LockFile::None } else { tsdb::LockFile::Lock },
         listen,
-        connections_max: flags.connections_max,
-        external_url: flags.external_url,
-        route_prefix: flags.route_prefix,
-        lifecycle: flags.enable_lifecycle,
-        remote_write: flags.enable_remote_write,
+        web: flags.web,
+        remote: flags.remote,
+        notifications: flags.notifications,
         query: flags.query,
         rules: flags.rules,
         flags: shown,
@@ -197,9 +195,9 @@ async fn alertmanager(flags: AlertmanagerFlags) -> Result<()> {
         Some(address) => tracing::warn!(address, "peers are not supported by this version: this router runs alone"),
     }
     let config = alertmanager::router::read_config(&flags.config).context("loading configuration file failed")?;
-    let server = Server::bind(ListenConfig::new(listen_address(&flags.listen)?))
-        .await
-        .context("use --web.listen-address to listen elsewhere")?;
+    let mut listen = ListenConfig::new(listen_address(&flags.listen)?);
+    listen.gate = web_config::gate(&flags.web_config)?;
+    let server = Server::bind(listen).await.context("use --web.listen-address to listen elsewhere")?;
     let address = server.address();
     let external_url = flags.external_url.unwrap_or_else(|| format!("http://{address}"));
     let options = router::options(flags.storage, flags.retention.as_millis(), external_url);
@@ -260,9 +258,9 @@ async fn node(flags: NodeFlags) -> Result<()> {
         registry
     });
     anyhow::ensure!(flags.path.starts_with('/'), "--web.telemetry-path must begin with a slash");
-    let server = Server::bind(ListenConfig::new(listen_address(&flags.listen)?))
-        .await
-        .context("use --web.listen-address to listen elsewhere")?;
+    let mut listen = ListenConfig::new(listen_address(&flags.listen)?);
+    listen.gate = web_config::gate(&flags.web_config)?;
+    let server = Server::bind(listen).await.context("use --web.listen-address to listen elsewhere")?;
     let shutdown = Shutdown::new();
     tracing::info!(address = %server.address(), "node exporter is listening");
     let app = exporters::app::router(exporter, own, &flags.path, flags.requests_max);

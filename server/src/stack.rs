@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::app::{self, App, Options};
 use crate::features::Features;
-use crate::flags::StackFlags;
+use crate::flags::{self as program_flags, StackFlags, WebFlags};
 use crate::router::{self, LocalNotifier};
 
 /// Where the program's own components are registered.
@@ -77,20 +77,18 @@ pub async fn start(flags: &StackFlags, shown: BTreeMap<String, String>, shutdown
     let alert_router =
         router::start(router_options, router_config, router_file, router_server, router_registry, shutdown).await?;
 
+    let (web, remote, notifications) = program_flags::web::defaults();
     let options = Options {
         auto_reload: None,
         config_file,
         storage: flags.data.clone(),
         tsdb: flags.tsdb.clone(),
-        admin: false,
         features: Features::default(),
         lock: tsdb::LockFile::Lock,
         listen: vec![listen],
-        connections_max: net::server::CONNECTIONS_MAX,
-        external_url: None,
-        route_prefix: None,
-        lifecycle: true,
-        remote_write: false,
+        web: WebFlags { lifecycle: true, ..web },
+        remote,
+        notifications,
         query: flags.query.clone(),
         rules: flags.rules.clone(),
         flags: shown,

@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::config::{self, Depth};
+use crate::web_config;
 use crate::flags::{CheckCommand, PlanFlags, QueryCommand, ToolCommand};
 
 /// Runs one command. What it prints goes to standard output, faults to standard error.
@@ -23,6 +24,7 @@ use crate::flags::{CheckCommand, PlanFlags, QueryCommand, ToolCommand};
 pub async fn run(command: ToolCommand) -> Result<()> {
     match command {
         ToolCommand::Check(CheckCommand::Config { syntax_only, files }) => check_configs(syntax_only, &files),
+        ToolCommand::Check(CheckCommand::WebConfig { files }) => check_web_configs(&files),
         ToolCommand::Check(CheckCommand::Rules { files }) => check_rules(&files),
         ToolCommand::Check(CheckCommand::Healthy(server)) => check_server(&server.url, "healthy").await,
         ToolCommand::Check(CheckCommand::Ready(server)) => check_server(&server.url, "ready").await,
@@ -78,6 +80,20 @@ fn check_configs(syntax_only: bool, files: &[PathBuf]) -> Result<()> {
             Err(error) => {
                 complain("  FAILED:");
                 error.0.iter().for_each(|fault| complain(&format!("    {fault}")));
+                failed += 1;
+            }
+        }
+    }
+    if failed > 0 { bail!("{failed} of {} files failed", files.len()) } else { Ok(()) }
+}
+
+fn check_web_configs(files: &[PathBuf]) -> Result<()> {
+    let mut failed = 0;
+    for file in files {
+        match web_config::check(file) {
+            Ok(()) => say(&format!("{} SUCCESS", file.display())),
+            Err(fault) => {
+                complain(&format!("{} FAILED: {fault}", file.display()));
                 failed += 1;
             }
         }

@@ -18,6 +18,7 @@
 
 mod block;
 mod chunk;
+pub mod chunks;
 mod codec;
 mod compact;
 mod config;

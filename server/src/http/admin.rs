@@ -18,7 +18,7 @@ async fn on_storage<T: Send + 'static>(
     api: &Api,
     work: impl FnOnce(&Db) -> Result<T, tsdb::Error> + Send + 'static,
 ) -> Result<T, ApiError> {
-    if !api.admin {
+    if !api.web.admin {
         return Err(ApiError::new(ErrorType::Unavailable, "admin APIs disabled"));
     }
     let db = Arc::clone(&api.db);
@@ -28,7 +28,7 @@ async fn on_storage<T: Send + 'static>(
 }
 
 pub(super) async fn delete_series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    if !api.admin {
+    if !api.web.admin {
         return Err(ApiError::new(ErrorType::Unavailable, "admin APIs disabled"));
     }
     let selectors = params.selectors()?;

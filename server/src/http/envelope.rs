@@ -38,9 +38,9 @@ impl ErrorType {
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // nginx' code for "client closed request", as upstream uses it.
             ErrorType::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            ErrorType::Timeout | ErrorType::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::Timeout => StatusCode::SERVICE_UNAVAILABLE,
             ErrorType::NotFound => StatusCode::NOT_FOUND,
-            ErrorType::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorType::Internal | ErrorType::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -124,14 +124,18 @@ pub(super) fn success_with(data: impl Serialize, annotations: &Annotations) -> R
 
 /// A successful answer whose data is JSON already.
 pub(super) fn success_raw(data: &str, annotations: &Annotations) -> Response {
-    let mut body = String::with_capacity(data.len() + 64);
-    body.push_str(r#"{"status":"success","data":"#);
-    body.push_str(data);
+    let body = format!(r#"{{"status":"success","data":{data}{}"#, envelope_end(annotations));
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// What stands behind the data of a successful answer: warnings, notes, and the closing brace.
+pub(super) fn envelope_end(annotations: &Annotations) -> String {
+    let mut end = String::new();
     for (name, texts) in [("warnings", annotations.shown_warnings()), ("infos", annotations.shown_infos())] {
         if let (false, Ok(list)) = (texts.is_empty(), serde_json::to_string(&texts)) {
-            body.push_str(&format!(r#","{name}":{list}"#));
+            end.push_str(&format!(r#","{name}":{list}"#));
         }
     }
-    body.push('}');
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    end.push('}');
+    end
 }

@@ -6,64 +6,109 @@ use model::number::{push_float, push_float_exponent};
 use model::sample::{Timestamp, Value};
 use promql::QueryValue;
 
-/// `{"resultType":...,"result":...}`
-pub(super) fn query_data(value: &QueryValue, limit: usize) -> (String, bool) {
-    let mut out = format!(r#"{{"resultType":"{}","result":"#, value.type_name());
-    let mut truncated = false;
-    match value {
-        QueryValue::Scalar { timestamp, value } => push_float_point(&mut out, *timestamp, *value),
-        QueryValue::String { timestamp, value } => {
-            out.push('[');
-            push_timestamp(&mut out, *timestamp);
-            out.push(',');
-            push_string(&mut out, value);
-            out.push(']');
-        }
-        QueryValue::Vector { timestamp, samples } => {
-            let shown = shown(samples, limit, &mut truncated);
-            push_list(&mut out, shown, |out, sample| {
-                out.push_str(r#"{"metric":"#);
-                push_labels(out, &sample.labels);
-                match &sample.value {
-                    Value::Float(value) => {
-                        out.push_str(r#","value":"#);
-                        push_float_point(out, *timestamp, *value);
-                    }
-                    Value::Histogram(histogram) => {
-                        out.push_str(r#","histogram":"#);
-                        push_histogram_point(out, *timestamp, histogram);
-                    }
-                }
-                out.push('}');
-            });
-        }
-        QueryValue::Matrix(series) => {
-            let shown = shown(series, limit, &mut truncated);
-            push_list(&mut out, shown, |out, series| {
-                out.push_str(r#"{"metric":"#);
-                push_labels(out, &series.labels);
-                if !series.floats.is_empty() {
-                    out.push_str(r#","values":"#);
-                    push_list(out, &series.floats, |out, (at, value)| push_float_point(out, *at, *value));
-                }
-                if !series.histograms.is_empty() {
-                    out.push_str(r#","histograms":"#);
-                    push_list(out, &series.histograms, |out, (at, value)| push_histogram_point(out, *at, value));
-                }
-                out.push('}');
-            });
-        }
-    }
-    out.push('}');
-    (out, truncated)
+use super::streamed::{BodyWriter, Gone};
+
+/// Where an answer is written: memory, or a connection that can go away.
+pub(super) trait Sink {
+    /// Appends a text.
+    ///
+    /// # Errors
+    /// If nobody reads any more.
+    fn text(&mut self, text: &str) -> Result<(), Gone>;
 }
 
-fn shown<'a, T>(all: &'a [T], limit: usize, truncated: &mut bool) -> &'a [T] {
-    if limit > 0 && all.len() > limit {
-        *truncated = true;
-        return &all[..limit];
+impl Sink for String {
+    fn text(&mut self, text: &str) -> Result<(), Gone> {
+        self.push_str(text);
+        Ok(())
     }
-    all
+}
+
+impl Sink for BodyWriter {
+    fn text(&mut self, text: &str) -> Result<(), Gone> {
+        BodyWriter::text(self, text)
+    }
+}
+
+/// Points that a result has, all series together: what its JSON's size grows with.
+pub(super) fn point_count(value: &QueryValue) -> usize {
+    match value {
+        QueryValue::Scalar { .. } | QueryValue::String { .. } => 1,
+        QueryValue::Vector { samples, .. } => samples.len(),
+        QueryValue::Matrix(series) => series.iter().map(|series| series.floats.len() + series.histograms.len()).sum(),
+    }
+}
+
+/// `{"resultType":...,"result":...` without the closing brace; whether `limit` cut it.
+pub(super) fn write_data(out: &mut impl Sink, value: &QueryValue, limit: usize) -> Result<bool, Gone> {
+    out.text(r#"{"resultType":""#)?;
+    out.text(value.type_name())?;
+    out.text(r#"","result":"#)?;
+    match value {
+        QueryValue::Scalar { timestamp, value } => {
+            let mut point = String::new();
+            push_float_point(&mut point, *timestamp, *value);
+            out.text(&point)?;
+            Ok(false)
+        }
+        QueryValue::String { timestamp, value } => {
+            let mut point = String::from("[");
+            push_timestamp(&mut point, *timestamp);
+            point.push(',');
+            push_string(&mut point, value);
+            point.push(']');
+            out.text(&point)?;
+            Ok(false)
+        }
+        QueryValue::Vector { timestamp, samples } => write_list(out, samples, limit, |out, sample| {
+            out.push_str(r#"{"metric":"#);
+            push_labels(out, &sample.labels);
+            match &sample.value {
+                Value::Float(value) => {
+                    out.push_str(r#","value":"#);
+                    push_float_point(out, *timestamp, *value);
+                }
+                Value::Histogram(histogram) => {
+                    out.push_str(r#","histogram":"#);
+                    push_histogram_point(out, *timestamp, histogram);
+                }
+            }
+            out.push('}');
+        }),
+        QueryValue::Matrix(series) => write_list(out, series, limit, |out, series| {
+            out.push_str(r#"{"metric":"#);
+            push_labels(out, &series.labels);
+            if !series.floats.is_empty() {
+                out.push_str(r#","values":"#);
+                push_list(out, &series.floats, |out, (at, value)| push_float_point(out, *at, *value));
+            }
+            if !series.histograms.is_empty() {
+                out.push_str(r#","histograms":"#);
+                push_list(out, &series.histograms, |out, (at, value)| push_histogram_point(out, *at, value));
+            }
+            out.push('}');
+        }),
+    }
+}
+
+/// A list written element by element, at most `limit` of them if that is not 0; whether some were left out.
+fn write_list<T>(
+    out: &mut impl Sink,
+    items: &[T],
+    limit: usize,
+    mut push: impl FnMut(&mut String, &T),
+) -> Result<bool, Gone> {
+    let is_cut = limit > 0 && items.len() > limit;
+    let shown = if is_cut { &items[..limit] } else { items };
+    let mut element = String::from("[");
+    for item in shown {
+        push(&mut element, item);
+        out.text(&element)?;
+        element.clear();
+        element.push(',');
+    }
+    out.text(if shown.is_empty() { "[]" } else { "]" })?;
+    Ok(is_cut)
 }
 
 fn push_list<T>(out: &mut String, items: &[T], mut push: impl FnMut(&mut String, &T)) {
@@ -91,6 +136,12 @@ fn push_labels(out: &mut String, labels: &Labels) {
 }
 
 fn push_string(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     // Serialising a string into memory cannot fail.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
@@ -100,9 +151,11 @@ fn push_timestamp(out: &mut String, timestamp: Timestamp) {
     let ms = timestamp.0;
     let (sign, magnitude) = if ms < 0 { ("-", ms.unsigned_abs()) } else { ("", ms as u64) };
     out.push_str(sign);
-    out.push_str(&(magnitude / 1000).to_string());
-    if !magnitude.is_multiple_of(1000) {
-        out.push_str(&format!(".{:03}", magnitude % 1000));
+    out.push_str(itoa::Buffer::new().format(magnitude / 1000));
+    let rest = magnitude % 1000;
+    if rest != 0 {
+        out.push_str(if rest < 10 { ".00" } else if rest < 100 { ".0" } else { "." });
+        out.push_str(itoa::Buffer::new().format(rest));
     }
 }
 
@@ -220,6 +273,8 @@ mod tests {
         assert_eq!(point(1000, f64::INFINITY), r#"[1,"+Inf"]"#);
         assert_eq!(point(-1500, 1e-7), r#"[-1.500,"1e-07"]"#);
         assert_eq!(point(0, 1e21), r#"[0,"1e+21"]"#);
+        assert_eq!(point(1007, 0.5), r#"[1.007,"0.5"]"#);
+        assert_eq!(point(1070, 0.5), r#"[1.070,"0.5"]"#);
         assert_eq!(point(0, 1e20), r#"[0,"100000000000000000000"]"#);
     }
 
@@ -227,9 +282,15 @@ mod tests {
     fn a_limit_cuts_and_tells() {
         let sample = |job: &str| VectorSample { labels: labels! { "job" => job }, value: Value::Float(1.0) };
         let value = QueryValue::Vector { timestamp: Timestamp(1000), samples: vec![sample("a"), sample("b")] };
-        let (data, truncated) = query_data(&value, 1);
-        assert_eq!(data, r#"{"resultType":"vector","result":[{"metric":{"job":"a"},"value":[1,"1"]}]}"#);
-        assert!(truncated);
-        assert_eq!(query_data(&QueryValue::Matrix(vec![]), 0).0, r#"{"resultType":"matrix","result":[]}"#);
+        let written = |value: &QueryValue, limit| {
+            let mut out = String::new();
+            let is_cut = write_data(&mut out, value, limit).unwrap();
+            (out, is_cut)
+        };
+        let one = r#"{"resultType":"vector","result":[{"metric":{"job":"a"},"value":[1,"1"]}]"#;
+        assert_eq!(written(&value, 1), (one.to_owned(), true));
+        assert_eq!(written(&value, 2).0.matches("metric").count(), 2);
+        let none = r#"{"resultType":"matrix","result":[]"#;
+        assert_eq!(written(&QueryValue::Matrix(vec![]), 0), (none.to_owned(), false));
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::Method;
-use axum::response::Response;
+use axum::http::{Method, header};
+use axum::response::{IntoResponse, Response};
 use model::annotations::Annotations;
 use model::duration::Duration;
 use model::labels::Labels;
@@ -16,9 +16,10 @@ use promql::{CancelToken, QueryOptions, QueryResult};
 use serde::Serialize;
 
 use super::Api;
-use super::envelope::{ApiError, ErrorType, success, success_raw};
-use super::json::query_data;
+use super::envelope::{ApiError, ErrorType, envelope_end, success, success_raw};
+use super::json::{Sink, point_count, write_data};
 use super::params::Params;
+use super::streamed::{self, Gone};
 use crate::query_log::LoggedQuery;
 
 /// The most points per series of a range query.
@@ -132,26 +133,39 @@ struct Answered {
     total: f64,
 }
 
+/// Results of more points are written while they are sent.
+const POINTS_AT_ONCE: usize = 2_000;
+
+/// The answer; a large one is never in memory as a text.
 fn answer(answered: Answered, limit: usize, params: &Params) -> Response {
-    let Answered { result, queued, total } = answered;
-    let (mut data, truncated) = query_data(&result.value, limit);
-    let mut annotations = result.annotations;
-    if truncated {
-        annotations.warn("results truncated due to limit");
+    let with_stats = !params.get("stats").is_empty();
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    if point_count(&answered.result.value) <= POINTS_AT_ONCE {
+        let mut body = String::with_capacity(1024);
+        // Memory does not go away.
+        let _written = write_answer(&mut body, &answered, limit, with_stats);
+        return (content_type, body).into_response();
     }
-    let mut extra = Vec::new();
-    if !params.get("stats").is_empty() {
-        extra.push(format!(r#","stats":{}"#, result.stats.to_json(queued, total)));
+    let body = streamed::body(move |out| write_answer(out, &answered, limit, with_stats));
+    (content_type, body).into_response()
+}
+
+fn write_answer(out: &mut impl Sink, answered: &Answered, limit: usize, with_stats: bool) -> Result<(), Gone> {
+    let Answered { result, queued, total } = answered;
+    out.text(r#"{"status":"success","data":"#)?;
+    let is_cut = write_data(out, &result.value, limit)?;
+    if with_stats {
+        out.text(&format!(r#","stats":{}"#, result.stats.to_json(*queued, *total)))?;
     }
     if let Some(plan) = &result.plan {
-        extra.push(format!(r#","plan":{}"#, plan.to_json()));
+        out.text(&format!(r#","plan":{}"#, plan.to_json()))?;
     }
-    if !extra.is_empty() && data.ends_with('}') {
-        data.pop();
-        extra.iter().for_each(|part| data.push_str(part));
-        data.push('}');
+    out.text("}")?;
+    let mut annotations = result.annotations.clone();
+    if is_cut {
+        annotations.warn("results truncated due to limit");
     }
-    success_raw(&data, &annotations)
+    out.text(&envelope_end(&annotations))
 }
 
 /// Cancels its query when dropped: axum drops the request's future when the client goes.

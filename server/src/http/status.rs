@@ -20,7 +20,7 @@ use super::params::Params;
 const LIST_MAX: usize = 10_000;
 
 /// A time as the API writes it; out of the calendar's range it is the epoch.
-pub(super) fn rfc3339(ms: i64) -> String {
+pub fn rfc3339(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
@@ -225,7 +225,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
 const NO_LIFECYCLE: &str = "Lifecycle API is not enabled.";
 
 pub(super) async fn reload(State(api): State<Arc<Api>>) -> Response {
-    if !api.lifecycle {
+    if !api.web.lifecycle {
         return (StatusCode::FORBIDDEN, NO_LIFECYCLE).into_response();
     }
     let (reply, answer) = oneshot::channel();
@@ -242,7 +242,7 @@ pub(super) async fn reload(State(api): State<Arc<Api>>) -> Response {
 }
 
 pub(super) async fn quit(State(api): State<Arc<Api>>) -> Response {
-    if !api.lifecycle {
+    if !api.web.lifecycle {
         return (StatusCode::FORBIDDEN, NO_LIFECYCLE).into_response();
     }
     api.quit.notify_one();

@@ -1,0 +1,118 @@
+//! Flags of `prometheus` that charts and operators pass and that have nothing to act on here. They are accepted so that
+//! command lines go on working; whoever sets one to something that would matter is told.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use model::bytes::ByteSize;
+use model::duration::Duration;
+
+#[derive(Debug, Clone, Args)]
+pub struct UnusedFlags {
+    // The number of threads follows the container's limits by itself, and so does the memory of queries.
+    #[arg(long = "auto-gomaxprocs", hide = true, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    auto_gomaxprocs: bool,
+    #[arg(long = "auto-gomemlimit", hide = true, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    auto_gomemlimit: bool,
+    #[arg(long = "auto-gomemlimit.ratio", hide = true, default_value_t = 0.9)]
+    gomemlimit_ratio: f64,
+    #[arg(long = "auto-gomemlimit.refresh-interval", hide = true, default_value = "0s")]
+    gomemlimit_refresh: Duration,
+    // Head chunks are mapped when they are full, without a queue.
+    #[arg(long = "storage.tsdb.head-chunks-write-queue-size", hide = true, default_value_t = 0)]
+    head_chunks_queue: u64,
+    // Overlapping blocks are always compacted into one.
+    #[arg(long = "storage.tsdb.allow-overlapping-compaction", hide = true, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    overlapping_compaction: bool,
+    // Blocks written here are known at once, and no other program writes into the directory.
+    #[arg(long = "storage.tsdb.block-reload-interval", hide = true, default_value = "1m")]
+    block_reload: Duration,
+    #[arg(long = "storage.tsdb.delayed-compaction.max-percent", hide = true, default_value_t = 10)]
+    delayed_compaction: u32,
+    #[arg(long = "storage.tsdb.delay-compact-file.path", hide = true, default_value = "")]
+    delay_compact_file: PathBuf,
+    // Targets that are discovered are scraped at once.
+    #[arg(long = "scrape.discovery-reload-interval", hide = true, default_value = "5s")]
+    discovery_reload: Duration,
+    // Independent rules of a group are evaluated one after the other.
+    #[arg(long = "rules.max-concurrent-evals", hide = true, default_value_t = 4)]
+    concurrent_evals: u32,
+    #[command(flatten)]
+    agent: AgentFlags,
+}
+
+/// Of agent mode.
+#[derive(Debug, Clone, Args)]
+struct AgentFlags {
+    #[arg(long = "agent", hide = true)]
+    agent: bool,
+    #[arg(long = "storage.agent.path", hide = true)]
+    path: Option<PathBuf>,
+    #[arg(long = "storage.agent.wal-compression", hide = true, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", action = ArgAction::Set)]
+    wal_compression: Option<bool>,
+    #[arg(long = "storage.agent.wal-segment-size", hide = true)]
+    segment_size: Option<ByteSize>,
+    #[arg(long = "storage.agent.wal-truncate-frequency", hide = true)]
+    truncate_frequency: Option<Duration>,
+    #[arg(long = "storage.agent.retention.min-time", hide = true)]
+    retention_min: Option<Duration>,
+    #[arg(long = "storage.agent.retention.max-time", hide = true)]
+    retention_max: Option<Duration>,
+    #[arg(long = "storage.agent.no-lockfile", hide = true)]
+    no_lockfile: bool,
+    #[arg(long = "storage.agent.checkpoint-from-in-memory-series", hide = true)]
+    checkpoint: bool,
+    #[arg(long = "storage.agent.checkpoint-batch-size", hide = true)]
+    checkpoint_batch: Option<u64>,
+}
+
+impl AgentFlags {
+    fn is_set(&self) -> bool {
+        self.path.is_some()
+            || self.wal_compression.is_some()
+            || self.segment_size.is_some()
+            || self.truncate_frequency.is_some()
+            || self.retention_min.is_some()
+            || self.retention_max.is_some()
+            || self.no_lockfile
+            || self.checkpoint
+            || self.checkpoint_batch.is_some()
+    }
+}
+
+/// The flags do not go together with the mode the server runs in; exit code 3, as upstream has it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongMode(pub &'static str);
+
+impl UnusedFlags {
+    /// Tells which flags have no effect.
+    ///
+    /// # Errors
+    /// If the command line asks for agent mode, or gives a flag of it to a server.
+    pub fn check(&self) -> Result<(), WrongMode> {
+        if self.agent.agent {
+            return Err(WrongMode("agent mode is not supported by this version: run a server with remote_write"));
+        }
+        if self.agent.is_set() {
+            return Err(WrongMode("the flags --storage.agent.* can not be used in server mode"));
+        }
+        let differing = [
+            ("storage.tsdb.head-chunks-write-queue-size", self.head_chunks_queue != 0),
+            ("storage.tsdb.allow-overlapping-compaction", !self.overlapping_compaction),
+            ("storage.tsdb.block-reload-interval", self.block_reload != Duration::from_seconds(60)),
+            ("storage.tsdb.delayed-compaction.max-percent", self.delayed_compaction != 10),
+            ("storage.tsdb.delay-compact-file.path", !self.delay_compact_file.as_os_str().is_empty()),
+            ("scrape.discovery-reload-interval", self.discovery_reload != Duration::from_seconds(5)),
+            ("rules.max-concurrent-evals", self.concurrent_evals != 4),
+        ];
+        for (flag, _) in differing.iter().filter(|(_, differs)| *differs) {
+            tracing::warn!(flag, "this flag is accepted and has no effect here");
+        }
+        Ok(())
+    }
+}
