@@ -170,6 +170,11 @@ impl Db {
         self.head.metadata_by_name(limit)
     }
 
+    /// The write-ahead log, and the write-behind log if there is one.
+    pub(crate) fn logs(&self) -> (&Wal, Option<&Wal>) {
+        (&self.wal, self.wbl.get())
+    }
+
     /// What the write-ahead log holds.
     ///
     /// # Errors

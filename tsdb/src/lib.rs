@@ -35,6 +35,7 @@ mod mmap;
 mod postings;
 mod query;
 mod refusal;
+pub mod tail;
 mod wal;
 
 pub use block::meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats};

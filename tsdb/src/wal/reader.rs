@@ -52,6 +52,11 @@ impl<'a> RecordReader<'a> {
         Self { at, good: at, ..Self::new(bytes) }
     }
 
+    /// Where the next record begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.good as u64
+    }
+
     /// The next record, decompressed, or `None` at the end. After an error the segment is over.
     ///
     /// # Errors
