@@ -56,9 +56,12 @@ impl Made {
     }
 }
 
+/// Where an operation leaves what its user should know; as upstream, what comes later takes the place.
+pub(super) type Noted = Option<Note<'static>>;
+
 /// What an operator makes of two points: the value, and whether a comparison holds. `None` if the two do not go
 /// together.
-pub(super) fn element(ctx: &Context<'_>, op: BinaryOp, a: Point<'_>, b: Point<'_>, span: Span) -> Option<(Made, bool)> {
+pub(super) fn element(op: BinaryOp, a: Point<'_>, b: Point<'_>, noted: &mut Noted) -> Option<(Made, bool)> {
     match (a, b) {
         (Point::Float(x), Point::Float(y)) if op.is_comparison() => {
             Some((Made::Float(x), arithmetic::compare(op, x, y)))
@@ -72,15 +75,15 @@ pub(super) fn element(ctx: &Context<'_>, op: BinaryOp, a: Point<'_>, b: Point<'_
                 let upper = op == BinaryOp::TrimUpper;
                 Some((Made::Histogram(Arc::new(histogram::trimmed(h, x, upper))), true))
             }
-            _ => incompatible(ctx, op, a, b, span),
+            _ => incompatible(op, a, b, noted),
         },
         (Point::Histogram(x), Point::Histogram(y)) => match op {
-            BinaryOp::Add | BinaryOp::Sub => combined(ctx, op, x, y, span).map(|made| (made, true)),
+            BinaryOp::Add | BinaryOp::Sub => combined(op, x, y, noted).map(|made| (made, true)),
             BinaryOp::Equal => Some((Made::of(a), histogram::equal(x, y))),
             BinaryOp::NotEqual => Some((Made::of(a), !histogram::equal(x, y))),
-            _ => incompatible(ctx, op, a, b, span),
+            _ => incompatible(op, a, b, noted),
         },
-        _ => incompatible(ctx, op, a, b, span),
+        _ => incompatible(op, a, b, noted),
     }
 }
 
@@ -90,21 +93,20 @@ fn scaled(h: &model::histogram::FloatHistogram, factor: f64) -> Made {
     Made::Histogram(Arc::new(scaled))
 }
 
-fn incompatible(ctx: &Context<'_>, op: BinaryOp, a: Point<'_>, b: Point<'_>, span: Span) -> Option<(Made, bool)> {
+fn incompatible(op: BinaryOp, a: Point<'_>, b: Point<'_>, noted: &mut Noted) -> Option<(Made, bool)> {
     let name = |point| match point {
         Point::Float(_) => "float",
         Point::Histogram(_) => "histogram",
     };
-    ctx.note(&Note::IncompatibleTypes { operator: op.as_str(), left: name(a), right: name(b) }, span);
+    *noted = Some(Note::IncompatibleTypes { operator: op.as_str(), left: name(a), right: name(b) });
     None
 }
 
 fn combined(
-    ctx: &Context<'_>,
     op: BinaryOp,
     a: &model::histogram::FloatHistogram,
     b: &model::histogram::FloatHistogram,
-    span: Span,
+    noted: &mut Noted,
 ) -> Option<Made> {
     let (result, during) = match op {
         BinaryOp::Add => (histogram::add(a, b), HistogramUse::Addition),
@@ -113,10 +115,10 @@ fn combined(
     match result {
         Ok(sum) => {
             if sum.collision {
-                ctx.note(&Note::CounterResetCollision(during), span);
+                *noted = Some(Note::CounterResetCollision(during));
             }
             if sum.reconciled {
-                ctx.note(&Note::CustomBucketsReconciled(during), span);
+                *noted = Some(Note::CustomBucketsReconciled(during));
             }
             let mut made = sum.histogram;
             if op == BinaryOp::Sub {
@@ -126,7 +128,7 @@ fn combined(
             Some(Made::Histogram(Arc::new(made)))
         }
         Err(Incompatible) => {
-            ctx.note(&Note::IncompatibleLayout { operator: op.as_str() }, span);
+            *noted = Some(Note::IncompatibleLayout { operator: op.as_str() });
             None
         }
     }
@@ -182,7 +184,12 @@ fn points_with_scalar(
         let Some(point) = points.get(i) else { continue };
         let number = Point::Float(numbers.at(i));
         let (a, b) = if scalar_left { (number, point) } else { (point, number) };
-        let made = match element(ctx, binary.op, a, b, span) {
+        let mut noted = None;
+        let element = element(binary.op, a, b, &mut noted);
+        if let Some(note) = noted {
+            ctx.note(&note, span);
+        }
+        let made = match element {
             None => None,
             Some((_, holds)) if binary.return_bool => Some(Made::Float(f64::from(u8::from(holds)))),
             Some((_, false)) => None,

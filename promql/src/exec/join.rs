@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use model::labels::Labels;
 use model::sample::is_stale;
 
-use super::binary::{Made, element};
+use super::binary::{Made, Noted, element};
 use super::matching::{Chooser, Signature};
 use super::unique::StepSet;
 use super::{Context, drain, open};
 use crate::ast::Cardinality;
 use crate::error::{Error, Fault};
 use crate::kernel::arithmetic;
+use crate::notes::Note;
 use crate::plan::Binary;
 use crate::token::Span;
 use crate::value::{ABSENT, Column, Point, Points, Steps};
@@ -24,7 +25,12 @@ pub(super) fn joined(ctx: &Context<'_>, binary: &Binary, span: Span, steps: Step
     let swapped = binary.matching.card == Cardinality::OneToMany;
     let (many_side, one_side) = if swapped { (&binary.rhs, &binary.lhs) } else { (&binary.lhs, &binary.rhs) };
     let one = OneSide::new(ctx, one_side, binary, steps)?;
-    let mut join = Join { ctx, binary, span, steps, swapped, one, matched: HashMap::new(), made: Vec::new() };
+    if binary.matching.fill_left.is_some() || binary.matching.fill_right.is_some() {
+        // With a value to fill in, whatever is on the one side is matched, even if nothing stands on the other.
+        one.check(|_| true)?;
+    }
+    let (matched, made, noted) = (HashMap::new(), Vec::new(), Vec::new());
+    let mut join = Join { ctx, binary, steps, swapped, one, matched, made, noted };
     let mut many = open(ctx, many_side, steps)?;
     while let Some(batch) = many.next()? {
         ctx.check()?;
@@ -34,6 +40,13 @@ pub(super) fn joined(ctx: &Context<'_>, binary: &Binary, span: Span, steps: Step
     }
     if binary.matching.fill_left.is_some() {
         join.unmatched()?;
+    }
+    let mut told: Vec<&Note<'static>> = Vec::new();
+    for note in join.noted.iter().flatten() {
+        if !told.contains(&note) {
+            ctx.note(note, span);
+            told.push(note);
+        }
     }
     Ok(join.made)
 }
@@ -105,12 +118,13 @@ impl Matched {
 struct Join<'a, 'q> {
     ctx: &'a Context<'q>,
     binary: &'a Binary,
-    span: Span,
     steps: Steps,
     swapped: bool,
     one: OneSide,
     matched: HashMap<Signature, Matched>,
     made: Vec<Column>,
+    /// The last note of each step: the only one that upstream tells. Empty without any.
+    noted: Vec<Noted>,
 }
 
 /// A partner on the "one" side.
@@ -123,8 +137,7 @@ enum Partner {
 
 impl Join<'_, '_> {
     fn many_column(&mut self, many: &Column) -> Result<(), Error> {
-        let filling = self.binary.matching.fill_right.is_some() || self.binary.matching.fill_left.is_some();
-        self.one.check(|i| filling || many.points.is_present(i))?;
+        self.one.check(|i| many.points.is_present(i))?;
         let signature = self.one.chooser.signature(&many.labels);
         let members = self.one.groups.get(&signature).cloned().unwrap_or_default();
         let fill = self.binary.matching.fill_right;
@@ -169,6 +182,7 @@ impl Join<'_, '_> {
             self.matched.insert(signature.clone(), matched);
             return if made.any_present() { self.push(labels, made) } else { Ok(()) };
         }
+        let mut noted = std::mem::take(&mut self.noted);
         for i in 0..count {
             let Some(a) = many.points.get(i) else { continue };
             let present = members.iter().find(|&&m| self.one.columns[m].points.is_present(i));
@@ -180,7 +194,7 @@ impl Join<'_, '_> {
                 Partner::Member(m) => self.one.columns[m].points.get(i),
                 Partner::Fill => self.binary.matching.fill_right.map(Point::Float),
             };
-            let Some(made) = b.and_then(|b| self.element(a, b)) else { continue };
+            let Some(made) = b.and_then(|b| self.element((i, &mut noted), a, b)) else { continue };
             let first = matched.steps.insert(i);
             let fresh = results.insert(i);
             self.alone(first, fresh)?;
@@ -189,6 +203,7 @@ impl Join<'_, '_> {
                 any = true;
             }
         }
+        self.noted = noted;
         if self.binary.matching.card != Cardinality::OneToOne {
             matched.results.insert(labels.clone(), results);
         }
@@ -220,10 +235,21 @@ impl Join<'_, '_> {
         Some(Points { floats: pairs.collect(), histograms: None })
     }
 
-    /// `None` if the two do not go together; `Some(None)` if a comparison does not hold.
-    fn element(&self, many: Point<'_>, one: Point<'_>) -> Option<Option<Made>> {
+    /// What step `i` has: `None` if the two do not go together; `Some(None)` if a comparison does not hold.
+    fn element(
+        &self,
+        (i, all): (usize, &mut Vec<Noted>),
+        many: Point<'_>,
+        one: Point<'_>,
+    ) -> Option<Option<Made>> {
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
-        let (made, holds) = element(self.ctx, self.binary.op, a, b, self.span)?;
+        let mut noted = None;
+        let element = element(self.binary.op, a, b, &mut noted);
+        if noted.is_some() {
+            all.resize_with(self.steps.count, || None);
+            all[i] = noted;
+        }
+        let (made, holds) = element?;
         Some(match (self.binary.return_bool, holds) {
             (true, holds) => Some(Made::Float(f64::from(u8::from(holds)))),
             (false, true) => Some(made),
@@ -240,7 +266,7 @@ impl Join<'_, '_> {
     /// Series of the "one" side that nothing matched meet the fill value.
     fn unmatched(&mut self) -> Result<(), Error> {
         let Some(fill) = self.binary.matching.fill_left else { return Ok(()) };
-        self.one.check(|_| true)?;
+        let mut noted = std::mem::take(&mut self.noted);
         for index in 0..self.one.columns.len() {
             let column = &self.one.columns[index];
             let signature = self.one.chooser.signature(&column.labels);
@@ -252,7 +278,7 @@ impl Join<'_, '_> {
                     continue;
                 }
                 let Some(b) = self.one.columns[index].points.get(i) else { continue };
-                if let Some(Some(made)) = self.element(Point::Float(fill), b) {
+                if let Some(Some(made)) = self.element((i, &mut noted), Point::Float(fill), b) {
                     made.store(&mut points, i);
                     any = true;
                 }
@@ -261,6 +287,7 @@ impl Join<'_, '_> {
                 self.push(labels, points)?;
             }
         }
+        self.noted = noted;
         Ok(())
     }
 

@@ -29,11 +29,28 @@ impl Bucket {
     }
 }
 
+/// `2^(1/2)`, `2^(1/4)`, ... `2^(1/256)`. The first is rounded down: upstream's bounds come of that, to the last bit.
+const ROOTS: [f64; 8] = [
+    1.414_213_562_373_095,
+    1.189_207_115_002_721,
+    1.090_507_732_665_257_7,
+    1.044_273_782_427_413_8,
+    1.021_897_148_654_116_7,
+    1.010_889_286_051_700_5,
+    1.005_429_901_112_802_7,
+    1.002_711_275_050_202_5,
+];
+
 /// The upper bound of exponential bucket `index`: `2^(index * 2^-schema)`.
 pub(crate) fn exponential_bound(index: i32, schema: i32) -> f64 {
-    let exponent = f64::from(index) * f64::from(-schema).exp2();
+    let exponent = if schema < 0 { index.saturating_mul(1 << -schema.max(-30)) } else { index >> schema.min(30) };
+    let part = if schema > 0 { index & ((1 << schema.min(30)) - 1) } else { 0 };
     // The last finite bucket ends at the largest float, the one after it at infinity.
-    if exponent == 1024.0 { f64::MAX } else { exponent.exp2() }
+    if exponent == 1024 && part == 0 {
+        return f64::MAX;
+    }
+    let bits = (1..=schema).zip(ROOTS).filter(|(bit, _)| part >> (schema - bit) & 1 == 1);
+    bits.fold(1.0, |product, (_, root)| product * root) * f64::from(exponent).exp2()
 }
 
 /// The upper bound of bucket `index`, of either kind.
@@ -107,4 +124,25 @@ pub(crate) fn all(h: &FloatHistogram) -> impl DoubleEndedIterator<Item = Bucket>
         })
         .collect();
     buckets.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_those_of_upstream_to_the_last_bit() {
+        let check = |index, schema, expected: f64| assert_eq!(exponential_bound(index, schema), expected, "{index} {schema}");
+        check(-1, 1, 0.7071067811865475);
+        check(1, 1, 1.414213562373095);
+        check(3, 1, 2.82842712474619);
+        check(-1, 2, 0.8408964152537144);
+        check(7, 3, 1.8340080864093422);
+        check(10, 8, 1.0274459491187635);
+        check(5, 0, 32.0);
+        check(3, -2, 4096.0);
+        check(1024, 0, f64::MAX);
+        check(1025, 0, f64::INFINITY);
+        check(2048, 1, f64::MAX);
+    }
 }

@@ -114,6 +114,8 @@ fn gauge(wide: &Wide) -> FloatHistogram {
 }
 
 fn add(into: &mut Wide, h: &FloatHistogram, flags: &mut Flags) -> Option<()> {
+    // Upstream adds two at a time, each time rounded.
+    into.round();
     match into.add(h, 1.0) {
         Ok(odd) => {
             flags.reconciled_addition |= odd.reconciled;
@@ -178,6 +180,7 @@ fn interpolate(
             return None;
         }
     }
+    between.round();
     between.scale(fraction);
     add(&mut between, a.1, flags)?;
     Some(between.finish())
@@ -227,22 +230,22 @@ pub(crate) fn extended_increase(
         }
     }
     if kind.counter {
-        correct(&mut increase, times, all, edges, (&left, &right), smoothed && times[first] < w.start, flags)?;
+        let left_interpolated = smoothed && times[first] < w.start;
+        if let Some(lost) = correction(all, edges, (&left, &right), left_interpolated, flags)? {
+            add(&mut increase, &lost, flags)?;
+        }
     }
     Some(gauge(&increase))
 }
 
-/// Makes good the resets between both edges.
-fn correct(
-    increase: &mut Wide,
-    times: &[i64],
+/// What the resets between both edges took, added up by itself as upstream does; `Some(None)` without any.
+fn correction(
     all: Histograms<'_>,
     (first, last): (usize, usize),
     (left, right): (&FloatHistogram, &FloatHistogram),
     left_interpolated: bool,
     flags: &mut Flags,
-) -> Option<()> {
-    debug_assert!(times.len() == all.len(), "a time for each histogram");
+) -> Option<Option<FloatHistogram>> {
     let mut previous = left;
     let mut from = first + 1;
     // A reset that the interpolation on the left ran over is accounted for there.
@@ -250,20 +253,21 @@ fn correct(
         previous = &all[first + 1];
         from += 1;
     }
+    let mut lost: Option<Wide> = None;
     if from > last {
-        return Some(());
+        return Some(None);
     }
     // The last sample is in `right`, as it is or interpolated, with its hint.
-    for current in &all[from..last] {
+    for current in all[from..last].iter().map(Arc::as_ref).chain([right]) {
         if is_reset(current, previous) {
-            add(increase, previous, flags)?;
+            match &mut lost {
+                Some(lost) => add(lost, previous, flags)?,
+                None => lost = Some(Wide::of(previous)),
+            }
         }
         previous = current;
     }
-    if is_reset(right, previous) {
-        add(increase, previous, flags)?;
-    }
-    Some(())
+    Some(lost.map(|lost| lost.finish()))
 }
 
 /// What a smoothed instant selector sees at `time`.

@@ -28,13 +28,13 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram) -> (f64, Option<NanNote>) {
     let forward = h.sum.is_nan() || q < 0.5;
     let buckets: Vec<Bucket> = if forward { bounds::all(h).collect() } else { bounds::all(h).rev().collect() };
     let mut rank = if forward { q * h.count } else { (1.0 - q) * h.count };
-    let mut filled = buckets.into_iter().filter(|b| b.count != 0.0);
+    let mut buckets = buckets.into_iter();
     let (mut bucket, mut count) =
         (Bucket { lower: 0.0, upper: 0.0, lower_included: true, upper_included: true, count: 0.0 }, 0.0);
-    for next in filled.by_ref() {
+    for next in buckets.by_ref() {
         bucket = next;
         count += bucket.count;
-        if count >= rank {
+        if bucket.count != 0.0 && count >= rank {
             break;
         }
     }
@@ -56,8 +56,14 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram) -> (f64, Option<NanNote>) {
         return if nan { (f64::NAN, Some(NanNote::ResultIsNan)) } else { (bucket.upper, None) };
     }
     rank = if forward { rank - (count - bucket.count) } else { count - rank };
-    let rest: f64 = if h.sum.is_nan() { filled.map(|b| b.count).sum() } else { 0.0 };
-    let note = (h.sum.is_nan() && count + rest < h.count).then_some(NanNote::SkewedHigher);
+    if h.sum.is_nan() {
+        // Upstream goes through the rest to see whether NaNs were observed, and then looks at the last bucket.
+        for next in buckets {
+            bucket = next;
+            count += bucket.count;
+        }
+    }
+    let note = (h.sum.is_nan() && count < h.count).then_some(NanNote::SkewedHigher);
     (inside(h, &bucket, rank / bucket.count), note)
 }
 

@@ -51,11 +51,11 @@ fn fell(now: &[f64], before: &[f64]) -> bool {
 
 type Side = [(i32, crate::kernel::kahan::Sum)];
 
-/// Whether a bucket holds less than before; a bucket that is gone holds nothing.
+/// Whether a bucket holds less than before, or is gone though it held anything.
 fn any_fell(now: &Side, before: &Side) -> bool {
-    before.iter().any(|(index, count)| {
-        let found = now.binary_search_by_key(index, |(i, _)| *i).map_or(0.0, |at| now[at].1.total());
-        found < count.total()
+    before.iter().any(|(index, count)| match now.binary_search_by_key(index, |(i, _)| *i) {
+        Ok(at) => now[at].1.total() < count.total(),
+        Err(_) => count.total() != 0.0,
     })
 }
 

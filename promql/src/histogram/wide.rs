@@ -91,10 +91,17 @@ impl Wide {
                 other.map_to(&common);
             }
         } else {
-            self.share_zero_bucket(&mut other);
+            if self.zero_threshold != other.zero_threshold {
+                // As upstream: only the count of the other's zero bucket is widened here. Which of its buckets lie in
+                // it is decided once they are as coarse as ours; one that reaches out of it comes whole.
+                let mut widened = other.clone();
+                self.share_zero_bucket(&mut widened);
+                other.zero = widened.zero;
+            }
             let schema = self.schema.min(other.schema);
             self.reduce(schema);
             other.reduce(schema);
+            other.drop_below(self.zero_threshold);
         }
         for (mine, theirs) in [(&mut self.zero, other.zero), (&mut self.count, other.count), (&mut self.sum, other.sum)]
         {
@@ -156,6 +163,22 @@ impl Wide {
         self.custom = custom;
         self.zero_threshold = threshold;
         threshold
+    }
+
+    /// Leaves out the lowest buckets, those that end at or below `threshold`.
+    fn drop_below(&mut self, threshold: f64) {
+        let schema = self.schema;
+        for side in [&mut self.positive, &mut self.negative] {
+            let below = side.iter().take_while(|(index, _)| bound_of(schema, &[], *index) <= threshold).count();
+            side.drain(..below);
+        }
+    }
+
+    /// Forgets what rounding took: the next addition is one of plain floats.
+    pub(super) fn round(&mut self) {
+        for number in self.numbers() {
+            *number = Sum::new(number.total());
+        }
     }
 
     pub(super) fn zero_count(&self) -> f64 {

@@ -62,13 +62,14 @@ pub(crate) fn increase(w: &Window<'_>, kind: Kind, extension: Extension, flags: 
     let Some(edges) = edges(w.float_times, w.floats, w, smoothed, kind.counter) else { return Output::None };
     let mut increase = edges.right - edges.left;
     if kind.counter {
-        let mut previous = edges.left;
+        let (mut lost, mut previous) = (0.0, edges.left);
         for &value in w.floats[edges.inside.0..edges.inside.1].iter().chain([&edges.right]) {
             if value < previous {
-                increase += previous;
+                lost += previous;
             }
             previous = value;
         }
+        increase += lost;
     }
     if kind.per_second { (increase / rate::seconds(w)).into() } else { increase.into() }
 }
@@ -76,11 +77,8 @@ pub(crate) fn increase(w: &Window<'_>, kind: Kind, extension: Extension, flags: 
 fn increase_of_histograms(w: &Window<'_>, kind: Kind, smoothed: bool, flags: &mut Flags) -> Output {
     let Some((first, last)) = bounds(w.histogram_times, w, smoothed) else { return Output::None };
     let found = histogram::extended_increase(w.histogram_times, w.histograms, (first, last), w, smoothed, kind, flags);
-    let Some(mut increase) = found else { return Output::None };
-    if kind.per_second {
-        histogram::scale(&mut increase, 1.0 / rate::seconds(w));
-    }
-    Output::Histogram(increase)
+    let Some(increase) = found else { return Output::None };
+    Output::Histogram(if kind.per_second { histogram::divided(&increase, rate::seconds(w)) } else { increase })
 }
 
 /// For `resets` and `changes` over an anchored range: the first float and histogram that count. The latest sample at
