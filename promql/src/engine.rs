@@ -85,6 +85,9 @@ pub struct QueryOptions {
     pub usage: Arc<Usage>,
     /// Samples are counted for each step too.
     pub per_step_stats: bool,
+    /// Nobody looks at how many samples were read: series that cannot be seen in the result are left out. Otherwise the
+    /// counts are upstream's, which reads them.
+    pub uncounted: bool,
     /// The result has the plan with what each of its parts took.
     pub analyze: bool,
     /// Nanoseconds since any time, to tell how long things took. The crate reads no clock.
@@ -97,6 +100,7 @@ impl std::fmt::Debug for QueryOptions {
             .field("lookback", &self.lookback)
             .field("cancel", &self.cancel)
             .field("per_step_stats", &self.per_step_stats)
+            .field("uncounted", &self.uncounted)
             .field("analyze", &self.analyze)
             .finish_non_exhaustive()
     }
@@ -207,7 +211,7 @@ impl Engine {
             Some(step) => Request::range(query, &expr, start, end, step)?,
             None => Request::instant(query, start),
         };
-        edge::guarded(&expr, || Ok(explain::explain(&plan::build(&expr, request.times)?.root, &[])))
+        edge::guarded(&expr, || Ok(explain::explain(&plan::build(&expr, request.times, false)?.root, &[])))
     }
 
     fn settings(&self, options: &QueryOptions) -> Settings {
@@ -233,7 +237,8 @@ impl Engine {
         let clock = options.clock.as_deref();
         let now = || clock.map_or(0, |clock| clock());
         let started = now();
-        let plan = plan::build(expr, request.times)?;
+        let counts_matter = !options.uncounted || options.per_step_stats || options.analyze;
+        let plan = plan::build(expr, request.times, counts_matter)?;
         let settings = self.settings(options);
         let (start, end) = span::needed(&plan.root, request.steps, settings).unwrap_or((0, 0));
         let querier = queryable.querier(Timestamp(start), Timestamp(end))?;

@@ -81,8 +81,8 @@ impl Explainer<'_> {
     }
 
     fn select(&mut self, id: usize, select: &Select, range: &str) -> String {
-        let matchers: Vec<String> = select.matchers.iter().map(Matcher::to_string).collect();
-        let mut detail = format!("{{{}}}", matchers.join(","));
+        let list = |matchers: &[Matcher]| matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(",");
+        let mut detail = format!("{{{}}}", list(&select.matchers));
         if !range.is_empty() {
             detail.push_str(&format!("[{range}]"));
         }
@@ -94,6 +94,9 @@ impl Explainer<'_> {
         detail.push_str(&shift(select.at, select.offset));
         if select.totals_only {
             detail.push_str(" without buckets");
+        }
+        if !select.pushed.is_empty() {
+            detail.push_str(&format!(" if {{{}}} unless counted", list(&select.pushed)));
         }
         match self.fetched.get(&detail) {
             Some(first) => detail.push_str(&format!(" fetched with #{first}")),

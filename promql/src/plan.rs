@@ -82,6 +82,8 @@ impl Text {
 #[derive(Debug, Clone)]
 pub(crate) struct Select {
     pub(crate) matchers: Vec<Matcher>,
+    /// What the other side of a set operator asks for too.
+    pub(crate) pushed: Vec<Matcher>,
     pub(crate) offset: i64,
     pub(crate) at: Option<i64>,
     pub(crate) extension: Extension,

@@ -32,7 +32,15 @@ pub(super) fn open_info<'q>(
 /// Time span and offset of the info series: as the first selector of the argument has them.
 pub(crate) fn info_select(args: &[Node]) -> Select {
     let (at, offset) = args.first().and_then(|arg| first_select(arg, &mut Vec::new())).unwrap_or((None, 0));
-    Select { matchers: Vec::new(), offset, at, extension: Extension::None, applied: "info", totals_only: false }
+    Select {
+        matchers: Vec::new(),
+        pushed: Vec::new(),
+        offset,
+        at,
+        extension: Extension::None,
+        applied: "info",
+        totals_only: false,
+    }
 }
 
 /// `@` and offset of the first selector, with those of the subqueries around it, the outermost first in `around`.

@@ -3,7 +3,7 @@
 //! The side on which a match must be unique (the "one" side) is held; the other streams by. Everything is decided
 //! step by step, as series may take each other's place over time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use model::labels::Labels;
 use model::sample::is_stale;
@@ -56,8 +56,8 @@ struct OneSide {
     columns: Vec<Column>,
     groups: HashMap<Signature, Vec<usize>>,
     chooser: Chooser,
-    /// Steps at which two series match the same, with the fault that is.
-    duplicate: Option<(StepSet, Vec<(usize, Fault)>)>,
+    /// Steps at which two series match the same, in order, with the fault that is.
+    duplicates: Vec<(usize, Fault)>,
 }
 
 impl OneSide {
@@ -68,33 +68,40 @@ impl OneSide {
         for (i, column) in columns.iter().enumerate() {
             groups.entry(chooser.signature(&column.labels)).or_default().push(i);
         }
-        let mut one = Self { columns, groups, chooser, duplicate: None };
+        let mut one = Self { columns, groups, chooser, duplicates: Vec::new() };
         one.find_duplicates(binary, steps.count);
         Ok(one)
     }
 
+    /// At each step upstream goes through the side in order, and stops at the first series that meets one of its kind.
     fn find_duplicates(&mut self, binary: &Binary, count: usize) {
         let side = if binary.matching.card == Cardinality::OneToMany { "left" } else { "right" };
+        let mut first: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
         for members in self.groups.values().filter(|members| members.len() > 1) {
             for i in 0..count {
                 let mut present = members.iter().filter(|&&m| self.columns[m].points.is_present(i));
                 let (Some(&a), Some(&b)) = (present.next(), present.next()) else { continue };
-                let (set, faults) = self.duplicate.get_or_insert_with(|| (StepSet::new(count), Vec::new()));
-                if set.insert(i) {
-                    let mut names = [a, b].map(|m| self.columns[m].labels.to_string());
-                    names.sort();
-                    let [first, second] = names;
-                    let group = self.chooser.labels(&self.columns[a].labels).to_string();
-                    faults.push((i, Fault::DuplicateInGroup { group, side, first, second }));
+                let known = first.entry(i).or_insert((a, b));
+                if b < known.1 {
+                    *known = (a, b);
                 }
             }
         }
+        self.duplicates = first
+            .into_iter()
+            .map(|(i, (a, b))| {
+                let mut names = [a, b].map(|m| self.columns[m].labels.to_string());
+                names.sort();
+                let [first, second] = names;
+                let group = self.chooser.labels(&self.columns[a].labels).to_string();
+                (i, Fault::DuplicateInGroup { group, side, first, second })
+            })
+            .collect();
     }
 
     /// Fails if a duplicate shows at one of these steps.
     fn check(&self, shows: impl Fn(usize) -> bool) -> Result<(), Error> {
-        let Some((_, faults)) = &self.duplicate else { return Ok(()) };
-        match faults.iter().find(|(i, _)| shows(*i)) {
+        match self.duplicates.iter().find(|(i, _)| shows(*i)) {
             Some((_, fault)) => Err(fault.clone().into()),
             None => Ok(()),
         }

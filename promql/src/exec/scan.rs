@@ -23,7 +23,7 @@ pub(super) fn select(
     step: i64,
     window: i64,
 ) -> Result<SelectedSeries, Error> {
-    let key = format!("{:?} {range:?}", select.matchers);
+    let key = format!("{:?} {:?} {range:?}", select.matchers, select.pushed);
     if let Some(found) = ctx.selected.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(Arc::clone(found));
     }
@@ -34,7 +34,14 @@ pub(super) fn select(
         function: select.applied.to_owned(),
         limit: 0,
     };
-    let mut set = ctx.querier.select(Order::Any, &hints, &select.matchers)?;
+    let all;
+    let matchers = if select.pushed.is_empty() {
+        &select.matchers
+    } else {
+        all = [select.matchers.as_slice(), &select.pushed].concat();
+        &all
+    };
+    let mut set = ctx.querier.select(Order::Any, &hints, matchers)?;
     let mut series = Vec::new();
     while let Some(one) = set.advance()? {
         series.push(one);

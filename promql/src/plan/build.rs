@@ -9,12 +9,14 @@ use crate::error::Error;
 use crate::function::{Apply, Clock, Function, HistogramPart, Window};
 use crate::token::Span;
 
-/// Builds the plan of `expr` for these times.
-pub(crate) fn build(expr: &Expr, times: QueryTimes) -> Result<Plan, Error> {
+/// Builds the plan of `expr` for these times. `counted`: its samples are counted, so that all that upstream reads is read.
+pub(crate) fn build(expr: &Expr, times: QueryTimes, counted: bool) -> Result<Plan, Error> {
     let builder = Builder { times, lengths: Lengths { times } };
     let mut root = builder.node(expr, Path::default())?.wrapped();
     fold::fold(&mut root);
-    pushdown::push_down(&mut root);
+    if !counted {
+        pushdown::push_down(&mut root);
+    }
     let mut nodes = 0;
     number(&mut root, &mut nodes);
     Ok(Plan { root, nodes })
@@ -109,6 +111,7 @@ impl Builder {
     fn select(&self, selector: &VectorSelector, path: Path) -> Result<Select, Error> {
         Ok(Select {
             matchers: selector.matchers.clone(),
+            pushed: Vec::new(),
             offset: self.lengths.offset(&selector.shift)?,
             at: self.at(selector.shift.at),
             extension: selector.extension,

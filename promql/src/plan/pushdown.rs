@@ -1,7 +1,8 @@
 //! Matchers of one side of `and` and `unless` that hold for the other side too: fewer series are read there.
 //!
 //! Only between plain selectors. Everywhere else a series that is filtered out could have been a fault or a warning of
-//! the query, as two of a kind on the "one" side of a join are; a set operator on selectors has neither.
+//! the query, as two of a kind on the "one" side of a join are; a set operator on selectors has neither. But the samples
+//! that are not read are not counted either, which upstream does: nothing is pushed down where counts are looked at.
 
 use model::labels::METRIC_NAME;
 use model::matcher::Matcher;
@@ -44,8 +45,8 @@ fn add(into: &mut Select, from: &Select, matching: &Matching) {
     };
     let same = |a: &Matcher, b: &Matcher| a.name() == b.name() && a.op() == b.op() && a.value() == b.value();
     for matcher in from.matchers.iter().filter(|m| shared(m.name())) {
-        if !into.matchers.iter().any(|known| same(known, matcher)) {
-            into.matchers.push(matcher.clone());
+        if !into.matchers.iter().chain(&into.pushed).any(|known| same(known, matcher)) {
+            into.pushed.push(matcher.clone());
         }
     }
 }

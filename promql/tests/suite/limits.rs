@@ -143,3 +143,18 @@ fn samples_are_counted_for_each_step() {
     assert_eq!(found.total, [(201_000, 12), (206_000, 12), (211_000, 12), (216_000, 12)]);
     assert_eq!(found.read, [(201_000, 12), (206_000, 0), (211_000, 0), (216_000, 0)]);
 }
+
+#[test]
+fn what_is_pushed_down_only_shows_where_nobody_counts() {
+    let storage = load_script(DATA).unwrap();
+    let engine = Engine::new(Config::default());
+    let run = |uncounted, per_step_stats| {
+        let options = QueryOptions { uncounted, per_step_stats, ..QueryOptions::default() };
+        engine.instant(&storage, "three{a=\"1\"} and two", Timestamp(100_000), &options).unwrap()
+    };
+    let (counted, uncounted, shown) = (run(false, false), run(true, false), run(true, true));
+    assert_eq!(counted.value, uncounted.value);
+    // Upstream reads one of `three` and both of `two`.
+    assert_eq!((counted.stats.total_samples, shown.stats.total_samples), (3, 3));
+    assert_eq!(uncounted.stats.total_samples, 2);
+}

@@ -51,12 +51,12 @@ fn matchers_pass_through_set_operators_on_selectors_only() {
         concat!(
             "#0 set and on (x)\n",
             "  #1 select {x=\"1\",y=\"2\",__name__=\"a\"}\n",
-            "  #2 select {z=\"3\",__name__=\"b\",x=\"1\"}\n",
+            "  #2 select {z=\"3\",__name__=\"b\"} if {x=\"1\"} unless counted\n",
         ),
     );
     check(
         "a{x=\"1\"} unless b{y=\"2\"}",
-        "#0 set unless ignoring ()\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {y=\"2\",__name__=\"b\",x=\"1\"}\n",
+        "#0 set unless ignoring ()\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {y=\"2\",__name__=\"b\"} if {x=\"1\"} unless counted\n",
     );
     check(
         "a{x=\"1\"} + b",
