@@ -10,6 +10,7 @@ mod binary;
 mod buckets;
 pub(crate) mod budget;
 mod call;
+mod floats;
 mod info;
 mod join;
 mod label;

@@ -3,7 +3,9 @@
 pub(crate) mod arithmetic;
 pub(crate) mod calendar;
 pub(crate) mod classic;
+pub(crate) mod double;
 pub(crate) mod extended;
+pub(crate) mod frames;
 pub(crate) mod kahan;
 pub(crate) mod lanes;
 pub(crate) mod over_time;

@@ -243,12 +243,7 @@ impl Join<'_, '_> {
     }
 
     /// What step `i` has: `None` if the two do not go together; `Some(None)` if a comparison does not hold.
-    fn element(
-        &self,
-        (i, all): (usize, &mut Vec<Noted>),
-        many: Point<'_>,
-        one: Point<'_>,
-    ) -> Option<Option<Made>> {
+    fn element(&self, (i, all): (usize, &mut Vec<Noted>), many: Point<'_>, one: Point<'_>) -> Option<Option<Made>> {
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
         let mut noted = None;
         let element = element(self.binary.op, a, b, &mut noted);

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::meter::Load;
+use crate::kernel::frames::Frame;
 use crate::kernel::window::{Samples, Window};
 use crate::value::{Steps, histogram_samples};
 
@@ -57,6 +58,28 @@ impl Tally {
         if let Some(per_step) = &mut self.per_step {
             per_step.seen[i] += seen;
             per_step.read[i] += read;
+        }
+    }
+
+    /// Counts all windows of a series of floats, as [`Tally::add`] would one by one.
+    pub(super) fn add_frames(&mut self, frames: &[Frame]) {
+        let (mut seen, mut read, mut widest, mut reached) = (0, 0, 0, 0);
+        for &(from, to) in frames {
+            let count = to - from;
+            seen += count;
+            widest = widest.max(count);
+            read += to.saturating_sub(from.max(reached));
+            reached = reached.max(to);
+        }
+        let last = frames.last().map_or(0, |(from, to)| to - from);
+        self.load = Load { seen: seen as u64, read: read as u64, widest: widest as u64, last: last as u64 };
+        if let Some(per_step) = &mut self.per_step {
+            let mut reached = 0;
+            for (i, &(from, to)) in frames.iter().enumerate() {
+                per_step.seen[i] += (to - from) as u64;
+                per_step.read[i] += to.saturating_sub(from.max(reached)) as u64;
+                reached = reached.max(to);
+            }
         }
     }
 

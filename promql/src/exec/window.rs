@@ -11,13 +11,13 @@ use super::scan::{self, Scan};
 use super::subquery;
 use super::tally::Tally;
 use super::unique::{self, Within};
-use super::{BoxOperator, Context, selector_range};
+use super::{BoxOperator, Context, floats, selector_range};
 use crate::ast::Extension;
 use crate::error::{Error, Fault};
 use crate::function::{Function, Window as Kind};
 use crate::histogram;
-use crate::kernel::lanes::{self, Fold};
-use crate::kernel::sliding::{ExactSums, Extreme};
+use crate::kernel::frames;
+use crate::kernel::sliding::Extreme;
 use crate::kernel::window::{Bounds, Flags, Output, Samples, Window};
 use crate::kernel::{extended, over_time, rate, regression};
 use crate::notes::{HistogramUse, Note};
@@ -29,15 +29,22 @@ use crate::value::{Points, Steps};
 pub(super) struct Call {
     /// Of the node, for its meter.
     pub(super) id: usize,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// Keeps the metric's name: it shows samples as they are.
     keeps_name: bool,
-    extension: Extension,
+    pub(super) extension: Extension,
     /// How far windows are opened before their start and after their end.
     around: (i64, i64),
     args: Vec<Numbers>,
     /// Where the first argument stands: notes point there.
     first_span: Span,
+}
+
+impl Call {
+    /// Argument `n` beside the range, at step `i`.
+    pub(super) fn arg(&self, n: usize, i: usize) -> f64 {
+        self.args.get(n).map_or(f64::NAN, |numbers| numbers.at(i))
+    }
 }
 
 /// Opens a call of a range function.
@@ -179,17 +186,16 @@ pub(super) fn apply(
     let mut points = Points::absent(steps.count);
     let mut flags = Flags::default();
     let mut tally = Tally::new(samples, steps, ctx.settings.per_step);
-    let (mut floats, mut histograms) = (false, false);
-    if let Some(fold) = side_by_side(call, samples) {
-        let mut windows = Vec::with_capacity(steps.count);
-        let mut places = Vec::with_capacity(steps.count);
-        samples.each(steps.count, bounds, |i, w| {
-            tally.add(i, w);
-            places.push(i);
-            windows.push((w.first_float, w.first_float + w.floats.len()));
-        });
-        floats = !places.is_empty();
-        lanes::fold(fold, samples.floats(), &windows, |at, value| points.floats[places[at]] = value);
+    let (mut some_floats, mut histograms) = (false, false);
+    if let Some((times, values)) = samples.plain().filter(|_| floats::knows(call)) {
+        let window = |i: usize| {
+            let Bounds { start, end, .. } = bounds(i);
+            (start, end)
+        };
+        let frames = frames::frames(times, steps.count, window);
+        tally.add_frames(&frames);
+        floats::compute(call, (times, values), &frames, window, &mut points.floats);
+        some_floats = points.any_present();
     } else {
         let mut kernel = kernel(call, samples, &mut flags);
         samples.each(steps.count, bounds, |i, w| {
@@ -197,7 +203,7 @@ pub(super) fn apply(
             match kernel(i, w) {
                 Output::None => {}
                 Output::Float(value) => {
-                    floats = true;
+                    some_floats = true;
                     points.floats[i] = value;
                 }
                 Output::Histogram(histogram) => {
@@ -209,8 +215,8 @@ pub(super) fn apply(
     }
     let load = tally.finish(ctx, call.id);
     let (labels, dropped) = labels();
-    note(ctx, call, &labels, flags, floats);
-    if !floats && !histograms {
+    note(ctx, call, &labels, flags, some_floats);
+    if !some_floats && !histograms {
         return Ok(Worked { column: None, load });
     }
     let (labels, drop_name) = if call.keeps_name { (labels, dropped) } else { ctx.nameless(&labels) };
@@ -223,13 +229,18 @@ const RATE: rate::Kind = rate::Kind { counter: true, per_second: true };
 const INCREASE: rate::Kind = rate::Kind { counter: true, per_second: false };
 const DELTA: rate::Kind = rate::Kind { counter: false, per_second: false };
 
-fn kernel<'k>(call: &'k Call, samples: &'k Samples<'_>, flags: &'k mut Flags) -> Kernel<'k> {
-    let extension = call.extension;
-    let kind = match call.kind {
+/// What `rate` and its kin want of their samples.
+pub(super) fn rate_kind(kind: Kind) -> rate::Kind {
+    match kind {
         Kind::Rate | Kind::Irate => RATE,
         Kind::Increase => INCREASE,
         _ => DELTA,
-    };
+    }
+}
+
+fn kernel<'k>(call: &'k Call, samples: &'k Samples<'_>, flags: &'k mut Flags) -> Kernel<'k> {
+    let extension = call.extension;
+    let kind = rate_kind(call.kind);
     match call.kind {
         Kind::Rate | Kind::Increase | Kind::Delta if extension != Extension::None => {
             Box::new(move |_, w| extended::increase(w, kind, extension, flags))
@@ -245,7 +256,8 @@ fn kernel<'k>(call: &'k Call, samples: &'k Samples<'_>, flags: &'k mut Flags) ->
         Kind::Irate | Kind::Idelta => Box::new(move |_, w| rate::instant(w, kind, flags)),
         Kind::Resets => Box::new(move |_, w| from_anchor(w, extension).map_or(Output::None, |f| rate::resets(w, f))),
         Kind::Changes => Box::new(move |_, w| from_anchor(w, extension).map_or(Output::None, |f| rate::changes(w, f))),
-        Kind::Sum | Kind::Avg => summing(call.kind, samples, flags),
+        Kind::Sum => Box::new(move |_, w| over_time::sum(w, flags)),
+        Kind::Avg => Box::new(move |_, w| over_time::avg(w, flags)),
         Kind::Count => Box::new(|_, w| over_time::count(w)),
         Kind::Present => Box::new(|_, _| Output::Float(1.0)),
         Kind::Max | Kind::Min => {
@@ -265,31 +277,8 @@ fn kernel<'k>(call: &'k Call, samples: &'k Samples<'_>, flags: &'k mut Flags) ->
     }
 }
 
-/// Sums and means that must be added up value by value: many windows at a time. Exact ones slide.
-fn side_by_side(call: &Call, samples: &Samples<'_>) -> Option<Fold> {
-    let fold = match call.kind {
-        Kind::Sum => Fold::Sum,
-        Kind::Avg => Fold::Mean,
-        _ => return None,
-    };
-    (samples.histograms().is_empty() && !ExactSums::apply_to(samples.floats())).then_some(fold)
-}
-
-/// `sum_over_time` and `avg_over_time`: from running sums where these are exact.
-fn summing<'k>(kind: Kind, samples: &Samples<'_>, flags: &'k mut Flags) -> Kernel<'k> {
-    let average = kind == Kind::Avg;
-    match ExactSums::new(samples.floats()).filter(|_| samples.histograms().is_empty()) {
-        Some(sums) => Box::new(move |_, w| {
-            let sum = sums.of(w.first_float, w.floats.len());
-            if average { (sum / w.floats.len() as f64).into() } else { sum.into() }
-        }),
-        None if average => Box::new(move |_, w| over_time::avg(w, flags)),
-        None => Box::new(move |_, w| over_time::sum(w, flags)),
-    }
-}
-
 fn with_args<'k>(call: &'k Call, flags: &'k mut Flags) -> Kernel<'k> {
-    let arg = |n: usize, i: usize| call.args.get(n).map_or(f64::NAN, |numbers| numbers.at(i));
+    let arg = |n: usize, i: usize| call.arg(n, i);
     match call.kind {
         Kind::Quantile => Box::new(move |i, w| over_time::quantile_over_time(w, arg(0, i), flags)),
         Kind::Deriv => Box::new(move |_, w| {

@@ -31,7 +31,7 @@ impl Bucket {
 
 /// `2^(1/2)`, `2^(1/4)`, ... `2^(1/256)`. The first is rounded down: upstream's bounds come of that, to the last bit.
 const ROOTS: [f64; 8] = [
-    1.414_213_562_373_095,
+    std::f64::consts::SQRT_2.next_down(),
     1.189_207_115_002_721,
     1.090_507_732_665_257_7,
     1.044_273_782_427_413_8,
@@ -132,9 +132,10 @@ mod tests {
 
     #[test]
     fn bounds_are_those_of_upstream_to_the_last_bit() {
-        let check = |index, schema, expected: f64| assert_eq!(exponential_bound(index, schema), expected, "{index} {schema}");
+        let check =
+            |index, schema, expected: f64| assert_eq!(exponential_bound(index, schema), expected, "{index} {schema}");
         check(-1, 1, 0.7071067811865475);
-        check(1, 1, 1.414213562373095);
+        check(1, 1, 2.0 * 0.7071067811865475);
         check(3, 1, 2.82842712474619);
         check(-1, 2, 0.8408964152537144);
         check(7, 3, 1.8340080864093422);

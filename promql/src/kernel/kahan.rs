@@ -77,6 +77,33 @@ impl Mean {
     }
 }
 
+/// The sum of values in their order.
+pub(crate) fn sum(values: &[f64]) -> f64 {
+    let mut sum = Sum::default();
+    values.iter().for_each(|v| sum.add(*v));
+    sum.total()
+}
+
+/// The mean of values in their order.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    let mut mean = Mean::default();
+    values.iter().for_each(|v| mean.add(*v));
+    mean.value()
+}
+
+/// The population variance of values in their order.
+pub(crate) fn variance(values: &[f64]) -> f64 {
+    let (mut mean, mut squares) = (Sum::default(), Sum::default());
+    let mut count = 0.0;
+    for &value in values {
+        count += 1.0;
+        let delta = value - (mean.sum + mean.lost);
+        mean.add(delta / count);
+        squares.add(delta * (value - (mean.sum + mean.lost)));
+    }
+    (squares.sum + squares.lost) / count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! `*_over_time`: one number from the samples of a window.
 
-use super::kahan::{Mean, Sum};
+use super::kahan;
 use super::quantile::quantile;
 use super::sliding::Extreme;
 use super::window::{Flags, Output, Window};
@@ -23,9 +23,7 @@ pub(crate) fn sum(w: &Window<'_>, flags: &mut Flags) -> Output {
     if w.floats.is_empty() {
         return histogram::sum(w.histograms, flags).map_or(Output::None, Output::Histogram);
     }
-    let mut sum = Sum::default();
-    w.floats.iter().for_each(|v| sum.add(*v));
-    sum.total().into()
+    kahan::sum(w.floats).into()
 }
 
 pub(crate) fn avg(w: &Window<'_>, flags: &mut Flags) -> Output {
@@ -36,9 +34,7 @@ pub(crate) fn avg(w: &Window<'_>, flags: &mut Flags) -> Output {
     if w.floats.is_empty() {
         return histogram::average(w.histograms, flags).map_or(Output::None, Output::Histogram);
     }
-    let mut mean = Mean::default();
-    w.floats.iter().for_each(|v| mean.add(*v));
-    mean.value().into()
+    kahan::mean(w.floats).into()
 }
 
 pub(crate) fn count(w: &Window<'_>) -> Output {
@@ -74,16 +70,7 @@ pub(crate) fn time_of_min(w: &Window<'_>, flags: &mut Flags) -> Output {
 
 /// Population variance.
 pub(crate) fn variance(w: &Window<'_>, flags: &mut Flags) -> Option<f64> {
-    let values = floats(w, flags)?;
-    let (mut mean, mut squares) = (Sum::default(), Sum::default());
-    let mut count = 0.0;
-    for &value in values {
-        count += 1.0;
-        let delta = value - (mean.sum + mean.lost);
-        mean.add(delta / count);
-        squares.add(delta * (value - (mean.sum + mean.lost)));
-    }
-    Some((squares.sum + squares.lost) / count)
+    floats(w, flags).map(kahan::variance)
 }
 
 pub(crate) fn quantile_over_time(w: &Window<'_>, q: f64, flags: &mut Flags) -> Output {

@@ -15,6 +15,12 @@ pub(crate) fn by_value(a: &f64, b: &f64) -> Ordering {
 /// The `q`-quantile of `values`, which are sorted on the way. Between two ranks the value lies between theirs;
 /// NaN for no values or a NaN `q`, an infinity for a `q` beyond 0 and 1.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(by_value);
+    quantile_of_sorted(q, values)
+}
+
+/// As [`quantile`], of values sorted [by value](by_value).
+pub(crate) fn quantile_of_sorted(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -24,7 +30,6 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(by_value);
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor().max(0.0);
     let upper = (lower + 1.0).min((values.len() - 1) as f64);

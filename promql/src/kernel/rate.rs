@@ -67,7 +67,30 @@ pub(crate) fn extrapolated(
         return Output::None;
     }
     let zero = (kind.counter && increase > 0.0 && first >= 0.0).then(|| first / increase);
-    (increase * factor(w, w.float_times, kind, zero)).into()
+    (increase * factor((w.start, w.end), w.float_times, kind, zero)).into()
+}
+
+/// [`extrapolated`] over a series of floats without start timestamps: `times` and `values` from `from` up to `to`, in
+/// the window after `start` up to `end`. `None` for a single sample. `resets` is empty if it is no counter.
+#[inline]
+pub(crate) fn of_floats(
+    (times, values, resets): (&[i64], &[f64], &[u32]),
+    (from, to): (usize, usize),
+    window: (i64, i64),
+    kind: Kind,
+) -> Option<f64> {
+    if to - from < 2 {
+        return None;
+    }
+    let (first, last) = (values[from], values[to - 1]);
+    let mut increase = last - first;
+    if kind.counter && resets[from] != resets[to - 1] {
+        for i in (from + 1..to).filter(|i| resets[*i] != resets[i - 1]) {
+            increase += values[i - 1];
+        }
+    }
+    let zero = (kind.counter && increase > 0.0 && first >= 0.0).then(|| first / increase);
+    Some(increase * factor(window, &times[from..to], kind, zero))
 }
 
 /// By how much to multiply the increase since `start`, at which the counter was 0: nothing is extrapolated before it.
@@ -87,13 +110,14 @@ fn factor_since(w: &Window<'_>, times: &[i64], kind: Kind, start: i64) -> f64 {
 
 /// By how much to multiply the increase between the first and last sample. `zero` is the first value over the
 /// increase: how far before the first sample, in sampled intervals, a counter was 0.
-fn factor(w: &Window<'_>, times: &[i64], kind: Kind, zero: Option<f64>) -> f64 {
+#[inline]
+fn factor((start, end): (i64, i64), times: &[i64], kind: Kind, zero: Option<f64>) -> f64 {
     let (first, last) = (times[0], times[times.len() - 1]);
     let sampled = (last - first) as f64 / 1000.0;
     let average = sampled / (times.len() - 1) as f64;
     let threshold = average * 1.1;
-    let mut to_start = (first - w.start) as f64 / 1000.0;
-    let mut to_end = (w.end - last) as f64 / 1000.0;
+    let mut to_start = (first - start) as f64 / 1000.0;
+    let mut to_end = (end - last) as f64 / 1000.0;
     if to_start >= threshold {
         to_start = average / 2.0;
     }
@@ -104,7 +128,7 @@ fn factor(w: &Window<'_>, times: &[i64], kind: Kind, zero: Option<f64>) -> f64 {
         to_end = average / 2.0;
     }
     let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-    if kind.per_second { factor / seconds(w) } else { factor }
+    if kind.per_second { factor / ((end - start) as f64 / 1000.0) } else { factor }
 }
 
 /// The length of the window.
@@ -133,7 +157,7 @@ fn extrapolated_histogram(w: &Window<'_>, kind: Kind, resets: &[bool], flags: &m
     let Some(mut increase) = increase else { return Output::None };
     let first = w.histograms[0].count;
     let zero = (kind.counter && increase.count > 0.0 && first >= 0.0).then(|| first / increase.count);
-    histogram::scale(&mut increase, factor(w, w.histogram_times, kind, zero));
+    histogram::scale(&mut increase, factor((w.start, w.end), w.histogram_times, kind, zero));
     Output::Histogram(increase)
 }
 

@@ -1,7 +1,11 @@
-//! Windows that slide over one series, with state carried from one to the next. The results are those of looking at
-//! every sample of every window, bit by bit: where that could not be kept, the windows are looked at.
+//! Windows that slide over one series, with state carried from one to the next. Sums and extremes are those of looking at
+//! every sample of every window, bit by bit; means and variances differ by what rounding takes in the looking. Where
+//! neither could be kept, the windows are looked at.
 
 use std::collections::VecDeque;
+
+use super::double::Double;
+use super::frames::running_count;
 
 /// Sums of windows as differences of running sums, for series whose sums are exact whatever their order.
 #[derive(Debug)]
@@ -45,6 +49,136 @@ impl ExactSums {
     /// The sum of `count` values from index `first` on.
     pub(crate) fn of(&self, first: usize, count: usize) -> f64 {
         self.sums[first + count] - self.sums[first]
+    }
+}
+
+/// Sums of windows of any values.
+#[derive(Debug)]
+pub(crate) enum Sums {
+    Exact(ExactSums),
+    Running(RunningSums),
+}
+
+impl Sums {
+    pub(crate) fn new(values: &[f64]) -> Self {
+        ExactSums::new(values).map_or_else(|| Sums::Running(RunningSums::new(values)), Sums::Exact)
+    }
+
+    /// The sum of the values from index `from` up to `to`; `None` if they have to be looked at.
+    #[inline]
+    pub(crate) fn of(&self, from: usize, to: usize) -> Option<f64> {
+        match self {
+            Sums::Exact(sums) => Some(sums.of(from, to - from)),
+            Sums::Running(sums) => sums.of(from, to),
+        }
+    }
+}
+
+/// Running sums in twice the precision.
+///
+/// Their differences are rounded once, as compensated sums are but for errors of the second order: 2^-17 units in the
+/// last place or less, wherever [`RunningSums::of`] gives any.
+#[derive(Debug)]
+pub(crate) struct RunningSums {
+    sums: Vec<Double>,
+    /// How many of the first `i` values are infinite or NaN; these are left out of the sums.
+    unfit: Vec<u32>,
+    /// Of all values.
+    total_size: f64,
+}
+
+impl RunningSums {
+    fn new(values: &[f64]) -> Self {
+        let (mut sum, mut unfit, mut total_size) = (Double::default(), 0, 0.0);
+        let mut this = Self {
+            sums: Vec::with_capacity(values.len() + 1),
+            unfit: Vec::with_capacity(values.len() + 1),
+            total_size: 0.0,
+        };
+        this.sums.push(sum);
+        this.unfit.push(unfit);
+        for &value in values {
+            if value.is_finite() {
+                sum = sum.plus_float(value);
+                total_size += value.abs();
+            } else {
+                unfit += 1;
+            }
+            this.sums.push(sum);
+            this.unfit.push(unfit);
+        }
+        Self { total_size, ..this }
+    }
+
+    fn of(&self, from: usize, to: usize) -> Option<f64> {
+        if self.unfit[from] != self.unfit[to] {
+            return None;
+        }
+        let sum = self.sums[to].minus(self.sums[from]).value();
+        let (all, count) = (self.sums.len() as f64, (to - from) as f64);
+        // What the running sums lost, and what compensated ones lose, both against the sum.
+        let least = (all * TWO_TO_MINUS_34).max(count * count * TWO_TO_MINUS_36) * self.total_size;
+        (sum.abs() > least).then_some(sum)
+    }
+}
+
+const TWO_TO_MINUS_34: f64 = 1.0 / (1_u64 << 34) as f64;
+const TWO_TO_MINUS_36: f64 = 1.0 / (1_u64 << 36) as f64;
+const TWO_TO_MINUS_54: f64 = 1.0 / (1_u64 << 54) as f64;
+/// Below it squares lose digits.
+const SQUARE_MIN: f64 = 1e-200;
+
+/// Running sums of distances from some value of the series, and of their squares.
+#[derive(Debug)]
+pub(crate) struct Moments {
+    /// Sum and sum of squares of the first `i`.
+    sums: Vec<(Double, Double)>,
+    /// How many values differ from the one before; NaN and infinities always do.
+    changes: Vec<u32>,
+    unfit: Vec<u32>,
+}
+
+impl Moments {
+    pub(crate) fn new(values: &[f64]) -> Self {
+        let origin = values.iter().copied().find(|v| v.is_finite()).unwrap_or(0.0);
+        let (mut sum, mut squares, mut unfit) = (Double::default(), Double::default(), 0);
+        let mut this = Self {
+            sums: Vec::with_capacity(values.len() + 1),
+            changes: running_count(values, |a, b| a != b || !a.is_finite()),
+            unfit: Vec::with_capacity(values.len() + 1),
+        };
+        this.sums.push((sum, squares));
+        this.unfit.push(unfit);
+        for &value in values {
+            if value.is_finite() {
+                let distance = Double::difference(value, origin);
+                sum = sum.plus(distance);
+                squares = squares.plus(distance.square());
+            } else {
+                unfit += 1;
+            }
+            this.sums.push((sum, squares));
+            this.unfit.push(unfit);
+        }
+        this
+    }
+
+    /// The population variance of the values from index `from` up to `to`, of which there is at least one; `None` if
+    /// they have to be looked at.
+    pub(crate) fn variance(&self, from: usize, to: usize) -> Option<f64> {
+        if self.unfit[from] != self.unfit[to] {
+            return None;
+        }
+        if self.changes[from] == self.changes[to - 1] {
+            return Some(0.0);
+        }
+        let ((sum_to, squares_to), (sum_from, squares_from)) = (self.sums[to], self.sums[from]);
+        let count = (to - from) as f64;
+        let mean_part = sum_to.minus(sum_from).square().over(count);
+        let spread = squares_to.minus(squares_from).minus(mean_part);
+        let total = self.sums[self.sums.len() - 1].1.high;
+        let least = total * self.sums.len() as f64 * TWO_TO_MINUS_54;
+        (spread.value() > least.max(SQUARE_MIN)).then(|| spread.over(count).value())
     }
 }
 

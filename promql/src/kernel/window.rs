@@ -124,6 +124,11 @@ impl<'a> Samples<'a> {
         &self.floats
     }
 
+    /// Times and values, if there is nothing but floats without start timestamps.
+    pub(crate) fn plain(&self) -> Option<(&[i64], &[f64])> {
+        (self.histograms.is_empty() && self.float_starts.is_empty()).then_some((&*self.float_times, &*self.floats))
+    }
+
     /// Times and start timestamps of the histograms.
     pub(crate) fn histogram_starts(&self) -> Starts<'_> {
         Starts::new(&self.histogram_times, &self.histogram_starts)

@@ -4,6 +4,7 @@ mod corpus;
 mod engine;
 mod language;
 mod limits;
+mod memory;
 mod peer;
 mod plans;
 mod scripts;
