@@ -41,30 +41,33 @@ impl BitWriter {
         if count == 0 {
             return;
         }
-        // The value's bits at the top of the word.
-        let mut word = value << (64 - count);
-        let mut left = count;
-        if self.free > 0 {
-            let free = u32::from(self.free);
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (word >> (64 - free)) as u8;
-            }
-            if left <= free {
-                self.free -= left as u8;
-                return;
-            }
-            word <<= free;
-            left -= free;
+        // Bits of the last byte that are written, and that byte.
+        let used = (8 - u32::from(self.free)) % 8;
+        let whole = self.bytes.len() - usize::from(used > 0);
+        let partial = u64::from(self.bytes.get(whole).copied().unwrap_or(0));
+        let fitting = count.min(64 - used);
+        // The value's bits at the top of the word, behind those of the last byte.
+        let word = (value << (64 - count)) >> used | partial << 56;
+        self.put_word(whole, word, used + fitting);
+        if fitting < count {
+            // Less than a byte is left over.
+            self.bytes.push((value << (64 - (count - fitting)) >> 56) as u8);
+            self.free = (8 - (count - fitting)) as u8;
         }
-        if self.bytes.capacity() - self.bytes.len() < WORD_BYTES {
+    }
+
+    /// Puts the first `count` bits of a word where the byte at `whole` ends or would begin.
+    #[inline]
+    fn put_word(&mut self, whole: usize, word: u64, count: u32) {
+        if self.bytes.capacity() - self.bytes.len() <= WORD_BYTES {
             self.grow();
         }
         // A whole word and back again: one store, whatever the length.
-        let whole = left.div_ceil(8) as usize;
-        let end = self.bytes.len() + whole;
+        let end = whole + count.div_ceil(8) as usize;
+        self.bytes.truncate(whole);
         self.bytes.extend_from_slice(&word.to_be_bytes());
         self.bytes.truncate(end);
-        self.free = (whole as u32 * 8 - left) as u8;
+        self.free = (count.wrapping_neg() % 8) as u8;
     }
 
     #[cold]

@@ -14,11 +14,11 @@ use model::storage::{AppendError, Appender, NewValue, SeriesRef, StorageError};
 use super::blocks::OpenAppender;
 use super::commit::Committed;
 use super::series::{Admission, Bounds, Series};
-use super::slab::Slot;
+use super::slab::{Page, Slot, page_of};
 use super::{Head, SeriesId, split_ref};
 use crate::chunk::{OpenChunk, Stamp};
 use crate::exemplars::Verdict;
-use crate::wal::record::{Grouping, SampleValue, SeriesRecord};
+use crate::wal::record::{FloatRecord, Grouping, SampleValue, SeriesRecord};
 use crate::wal::{Batch, Wal};
 
 /// The most samples of one batch.
@@ -42,6 +42,8 @@ struct Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     pub(super) staged: Vec<Staged>,
+    /// The log's record of what is staged, as long as that is nothing but floats without starts.
+    pub(super) floats: FloatRecord,
     /// Out-of-order samples.
     pub(super) late: Vec<Staged>,
     /// Series that the log does not know yet, pinned.
@@ -55,6 +57,20 @@ pub(crate) struct Buffers {
     pub(super) batch: Batch,
     pub(super) grouping: Grouping,
     pub(super) cut: Vec<Slot>,
+}
+
+impl Buffers {
+    /// Stages a sample that is in order.
+    #[inline]
+    fn stage(&mut self, series: SeriesId, stamp: Stamp, value: SampleValue) {
+        if let SampleValue::Float(float) = value
+            && stamp.start == 0
+            && self.floats.count() == self.staged.len()
+        {
+            self.floats.push(series.wal_ref, stamp.time, float);
+        }
+        self.staged.push(Staged { series, stamp, value });
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +89,8 @@ pub(crate) struct HeadAppender<'a> {
     buffers: Box<Buffers>,
     /// Known from the first sample on.
     bounds: Option<Bounds>,
+    /// The page of the last sample with its number: the next one's mostly is the same.
+    page: Option<(usize, &'a Page)>,
     refused: Refused,
     /// Tells that it is at work, until it is dropped.
     _open: OpenAppender<'a>,
@@ -83,7 +101,7 @@ impl<'a> HeadAppender<'a> {
         let _open = head.appenders.begin();
         head.instruments.head.active_appenders.add(1);
         let buffers = head.work.buffers.lock().pop().unwrap_or_default();
-        Self { head, wal, wbl, buffers, bounds: None, refused: Refused::default(), _open }
+        Self { head, wal, wbl, buffers, bounds: None, page: None, refused: Refused::default(), _open }
     }
 
     /// An appender takes what is at most half a block range behind the head's last sample, or behind its own first one
@@ -96,6 +114,39 @@ impl<'a> HeadAppender<'a> {
             let window_ms = if self.wbl.is_some() { self.head.late_window_ms() } else { 0 };
             Bounds { in_order, late: (window_ms > 0).then(|| last.saturating_sub(window_ms)) }
         })
+    }
+
+    /// Stages a float of a known series; the usual one without looking at what is rare.
+    #[inline]
+    fn stage_float(&mut self, slot: Slot, generation: u32, time: i64, value: f64) -> Result<(), AppendError> {
+        let bounds = self.bounds(time);
+        let number = page_of(slot);
+        let page = match self.page {
+            Some((last, page)) if last == number => page,
+            _ => {
+                let page = self.head.slab.page(number).ok_or(AppendError::UnknownSeries)?;
+                self.page = Some((number, page));
+                page
+            }
+        };
+        let mut guard = page.lock();
+        let series = guard.series_mut(slot);
+        let is_usual = series.is_alive(generation)
+            && series.pending == 0
+            && series.is_logged
+            && series.is_open_for_float(time)
+            && time >= bounds.in_order
+            && self.buffers.staged.len() < BATCH_SAMPLES_MAX;
+        if is_usual {
+            series.pending = 1;
+            let id = SeriesId { slot, wal_ref: series.wal_ref };
+            drop(guard);
+            self.buffers.stage(id, time.into(), SampleValue::Float(value));
+            return Ok(());
+        }
+        drop(guard);
+        self.check_batch(NewValue::Float(value))?;
+        self.stage(slot, generation, time.into(), NewValue::Float(value))
     }
 
     fn stage(&mut self, slot: Slot, generation: u32, stamp: Stamp, value: NewValue<'_>) -> Result<(), AppendError> {
@@ -113,11 +164,9 @@ impl<'a> HeadAppender<'a> {
         {
             admission = Admission::Late;
         }
-        let staged = match admission {
-            Admission::Same => return Ok(()),
-            Admission::InOrder => &mut self.buffers.staged,
-            Admission::Late => &mut self.buffers.late,
-        };
+        if admission == Admission::Same {
+            return Ok(());
+        }
         if series.pending > 0 {
             // Perhaps two samples of this batch: their order is to be kept whatever kinds they are of.
             self.buffers.grouping = Grouping::InOrder;
@@ -125,7 +174,10 @@ impl<'a> HeadAppender<'a> {
         series.pending += 1;
         let is_logged = series.is_logged;
         drop(series);
-        staged.push(Staged { series: id, stamp, value });
+        match admission {
+            Admission::Late => self.buffers.late.push(Staged { series: id, stamp, value }),
+            _ => self.buffers.stage(id, stamp, value),
+        }
         if !is_logged {
             self.pin_unlogged(id);
         }
@@ -175,6 +227,7 @@ impl<'a> HeadAppender<'a> {
                 cell.lock().pending -= 1;
             }
         }
+        self.buffers.floats.clear();
         self.buffers.unlogged.clear();
         self.buffers.exemplars.clear();
         self.buffers.metadata.clear();
@@ -238,10 +291,15 @@ impl Appender for HeadAppender<'_> {
     }
 
     fn append_ref(&mut self, series: SeriesRef, timestamp: Timestamp, value: NewValue<'_>) -> Result<(), AppendError> {
-        self.check_batch(value)?;
         let (slot, generation) = split_ref(series);
-        let result = self.stage(slot, generation, timestamp.0.into(), value);
-        self.checked(result)
+        let result = match value {
+            NewValue::Float(float) => self.stage_float(slot, generation, timestamp.0, float),
+            _ => {
+                self.check_batch(value)?;
+                self.stage(slot, generation, timestamp.0.into(), value)
+            }
+        };
+        if result.is_ok() { result } else { self.checked(result) }
     }
 
     fn append_started(

@@ -5,6 +5,7 @@ use model::storage::StorageError;
 use super::Head;
 use super::appender::{Buffers, Staged};
 use super::series::Appended;
+use super::slab::{PageGuard, Slot, page_of};
 use crate::wal::Wal;
 use crate::wal::record::{SampleValue, encode_exemplars, encode_mapped_markers, encode_metadata, encode_samples};
 
@@ -15,6 +16,24 @@ pub(super) struct Committed {
     pub(super) count: usize,
     /// Samples refused because a later one came in between.
     pub(super) late: u64,
+}
+
+/// Samples entered under one hold of a page's lock, so that readers of the page do not wait for a whole batch.
+const RUN_SAMPLES_MAX: u32 = 128;
+
+/// A page of the slab whose lock is held for a run of samples.
+struct LockedPage<'a> {
+    number: usize,
+    guard: PageGuard<'a>,
+    /// Samples that may still be entered.
+    left: u32,
+}
+
+impl<'a> LockedPage<'a> {
+    fn of(head: &'a Head, slot: Slot) -> Option<Self> {
+        let number = page_of(slot);
+        Some(Self { number, guard: head.slab.page(number)?.lock(), left: RUN_SAMPLES_MAX })
+    }
 }
 
 /// Samples that entered their series.
@@ -93,7 +112,9 @@ pub(super) fn commit(
 
 /// Writes the batch's records to the log.
 fn log(wal: &Wal, buffers: &mut Buffers) -> Result<(), StorageError> {
-    let Buffers { staged, unlogged, series_record, encoded, ends, batch, exemplars, metadata, grouping, .. } = buffers;
+    let Buffers {
+        staged, floats, unlogged, series_record, encoded, ends, batch, exemplars, metadata, grouping, ..
+    } = buffers;
     let compression = wal.compression();
     batch.clear();
     series_record.clear();
@@ -105,7 +126,14 @@ fn log(wal: &Wal, buffers: &mut Buffers) -> Result<(), StorageError> {
     }
     encoded.clear();
     ends.clear();
-    encode_samples(*grouping, staged.iter().map(|s| (s.series.wal_ref, s.stamp, &s.value)), encoded, ends);
+    if floats.count() == staged.len() {
+        // Nothing but floats without starts, encoded as they came.
+        if !staged.is_empty() {
+            batch.push(compression, floats.bytes());
+        }
+    } else {
+        encode_samples(*grouping, staged.iter().map(|s| (s.series.wal_ref, s.stamp, &s.value)), encoded, ends);
+    }
     if !metadata.is_empty() {
         encode_metadata(metadata.iter().map(|(id, metadata)| (id.wal_ref, metadata)), encoded);
         ends.push(encoded.len());
@@ -147,12 +175,30 @@ fn log_late(head: &Head, wbl: &Wal, buffers: &mut Buffers) -> Result<(), Storage
 fn apply(head: &Head, buffers: &mut Buffers, commit: u64) -> Tally {
     let low = head.isolation.low();
     let mut tally = Tally::default();
+    let mut locked: Option<LockedPage<'_>> = None;
     for Staged { series: id, stamp, value } in buffers.staged.drain(..) {
-        let Some(cell) = head.slab.cell(id.slot) else {
-            continue;
+        let page = match &mut locked {
+            Some(page) if page.number == page_of(id.slot) && page.left > 0 => page,
+            _ => {
+                // Let go of before the next one is waited for.
+                drop(locked.take());
+                let Some(page) = LockedPage::of(head, id.slot) else {
+                    continue;
+                };
+                locked.insert(page)
+            }
         };
-        let mut series = cell.lock();
+        page.left -= 1;
+        let series = page.guard.series_mut(id.slot);
         series.pending -= 1;
+        if let SampleValue::Float(float) = value
+            && stamp.start == 0
+            && series.append_to_open(stamp.time, float, head.limits.chunks)
+        {
+            series.marks.note(commit, low);
+            tally.took(stamp.time, true);
+            continue;
+        }
         let is_first = series.open.is_none();
         match series.append(stamp, value.as_ref(), head.limits.chunks) {
             Appended::OutOfOrder => {
@@ -166,9 +212,9 @@ fn apply(head: &Head, buffers: &mut Buffers, commit: u64) -> Tally {
             Appended::Taken => tally.chunks += i64::from(is_first),
         }
         series.marks.note(commit, low);
-        drop(series);
         tally.took(stamp.time, matches!(value, SampleValue::Float(_)));
     }
+    drop(locked);
     if tally.min_time <= tally.max_time {
         head.times.extend(tally.min_time, tally.max_time);
     }

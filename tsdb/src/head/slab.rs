@@ -1,10 +1,12 @@
 //! The slab of series: found by slot without hashing, in pages that never move.
 //!
-//! A page is made when its first slot is handed out and stays; slots of removed series are used again.
+//! A page is made when its first slot is handed out and stays; slots of removed series are used again. The series of a
+//! page share a lock, so that a batch takes it once for a run of samples: nobody may lock a cell who holds another one.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::series::Series;
 
@@ -18,8 +20,33 @@ const GROUPS: usize = 64;
 /// A series' place in the slab: the id that postings hold.
 pub(crate) type Slot = u32;
 
-type Page = Box<[Mutex<Series>]>;
 type Group = Box<[OnceLock<Page>]>;
+
+/// Series that lie side by side under one lock.
+#[derive(Debug)]
+pub(crate) struct Page {
+    series: Mutex<Box<[Series; SLOTS_PER_PAGE]>>,
+}
+
+/// A series' place in its page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cell<'a> {
+    page: &'a Page,
+    at: usize,
+}
+
+/// A page whose lock is held.
+#[derive(Debug)]
+pub(crate) struct PageGuard<'a> {
+    series: MutexGuard<'a, Box<[Series; SLOTS_PER_PAGE]>>,
+}
+
+/// A series whose page's lock is held.
+#[derive(Debug)]
+pub(crate) struct SeriesGuard<'a> {
+    page: PageGuard<'a>,
+    slot: Slot,
+}
 
 /// All series of the head by slot.
 #[derive(Debug)]
@@ -35,18 +62,74 @@ struct Slots {
     free: Vec<Slot>,
 }
 
+/// The number of the page that `slot` lies in.
+#[inline]
+pub(crate) fn page_of(slot: Slot) -> usize {
+    slot as usize / SLOTS_PER_PAGE
+}
+
+impl Page {
+    fn new() -> Self {
+        let series: Box<[Series]> = (0..SLOTS_PER_PAGE).map(|_| Series::default()).collect();
+        let series = series.try_into().expect("as many as an array of this length has");
+        Self { series: Mutex::new(series) }
+    }
+
+    /// Waits for the page's lock.
+    #[inline]
+    pub(crate) fn lock(&self) -> PageGuard<'_> {
+        PageGuard { series: self.series.lock() }
+    }
+}
+
+impl PageGuard<'_> {
+    /// The series at `slot`, which lies in this page.
+    #[inline]
+    pub(crate) fn series_mut(&mut self, slot: Slot) -> &mut Series {
+        &mut self.series[slot as usize % SLOTS_PER_PAGE]
+    }
+}
+
+impl<'a> Cell<'a> {
+    /// Waits for the lock of the series' page.
+    #[inline]
+    pub(crate) fn lock(self) -> SeriesGuard<'a> {
+        SeriesGuard { page: self.page.lock(), slot: self.at as Slot }
+    }
+}
+
+impl Deref for SeriesGuard<'_> {
+    type Target = Series;
+
+    #[inline]
+    fn deref(&self) -> &Series {
+        &self.page.series[self.slot as usize % SLOTS_PER_PAGE]
+    }
+}
+
+impl DerefMut for SeriesGuard<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Series {
+        self.page.series_mut(self.slot)
+    }
+}
+
 impl Slab {
     pub(crate) fn new() -> Self {
         Self { groups: (0..GROUPS).map(|_| OnceLock::new()).collect(), slots: Mutex::default() }
     }
 
-    /// The series at `slot`, or `None` if that slot was never handed out.
+    /// The series at `slot`, or `None` if its page was never made.
     #[inline]
-    pub(crate) fn cell(&self, slot: Slot) -> Option<&Mutex<Series>> {
-        let index = slot as usize;
-        let page = index / SLOTS_PER_PAGE;
-        let page = self.groups.get(page / PAGES_PER_GROUP)?.get()?[page % PAGES_PER_GROUP].get()?;
-        page.get(index % SLOTS_PER_PAGE)
+    pub(crate) fn cell(&self, slot: Slot) -> Option<Cell<'_>> {
+        let page = self.page(page_of(slot))?;
+        Some(Cell { page, at: slot as usize % SLOTS_PER_PAGE })
+    }
+
+    /// The page of that number, or `None` if it was never made.
+    #[inline]
+    pub(crate) fn page(&self, number: usize) -> Option<&Page> {
+        self.groups.get(number / PAGES_PER_GROUP)?.get()?[number % PAGES_PER_GROUP].get()
     }
 
     /// Hands out a slot, or `None` if there are no more.
@@ -62,7 +145,7 @@ impl Slab {
         let page = index / SLOTS_PER_PAGE;
         let new_group = || (0..PAGES_PER_GROUP).map(|_| OnceLock::new()).collect();
         let group = self.groups[page / PAGES_PER_GROUP].get_or_init(new_group);
-        group[page % PAGES_PER_GROUP].get_or_init(|| (0..SLOTS_PER_PAGE).map(|_| Mutex::default()).collect());
+        group[page % PAGES_PER_GROUP].get_or_init(Page::new);
         slots.end += 1;
         Some(index as Slot)
     }

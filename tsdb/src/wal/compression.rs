@@ -14,6 +14,8 @@ pub(crate) struct Compressor {
     snappy: snap::raw::Encoder,
     /// Made when first used: it holds much memory.
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// Takes the compressed record; it only ever grows, so that it is not filled with zeros each time.
+    room: Vec<u8>,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -24,40 +26,44 @@ impl std::fmt::Debug for Compressor {
 
 impl Default for Compressor {
     fn default() -> Self {
-        Self { snappy: snap::raw::Encoder::new(), zstd: None }
+        Self { snappy: snap::raw::Encoder::new(), zstd: None, room: Vec::new() }
     }
 }
 
 impl Compressor {
     /// Appends the record to `out`, compressed if that makes it shorter, and returns its flags.
     pub(super) fn push(&mut self, compression: Compression, record: &[u8], out: &mut Vec<u8>) -> u8 {
-        let start = out.len();
         let compressed = match compression {
             Compression::Snappy if record.len() >= COMPRESSED_BYTES_MIN => {
-                out.resize(start + snap::raw::max_compress_len(record.len()), 0);
+                self.make_room(snap::raw::max_compress_len(record.len()));
                 // Fails only for records beyond 4 GiB, or a buffer too small; then the record is written plain.
-                self.snappy.compress(record, &mut out[start..]).ok().map(|length| (length, FLAG_SNAPPY))
+                self.snappy.compress(record, &mut self.room).ok().map(|length| (length, FLAG_SNAPPY))
             }
             Compression::Zstd if record.len() >= COMPRESSED_BYTES_MIN => {
-                out.resize(start + zstd::zstd_safe::compress_bound(record.len()), 0);
-                self.zstd(record, &mut out[start..]).map(|length| (length, FLAG_ZSTD))
+                self.make_room(zstd::zstd_safe::compress_bound(record.len()));
+                self.zstd(record).map(|length| (length, FLAG_ZSTD))
             }
             _ => None,
         };
         if let Some((length, flags)) = compressed.filter(|(length, _)| *length < record.len()) {
-            out.truncate(start + length);
+            out.extend_from_slice(&self.room[..length]);
             return flags;
         }
-        out.truncate(start);
         out.extend_from_slice(record);
         0
     }
 
-    fn zstd(&mut self, record: &[u8], out: &mut [u8]) -> Option<usize> {
+    fn make_room(&mut self, bytes: usize) {
+        if self.room.len() < bytes {
+            self.room.resize(bytes, 0);
+        }
+    }
+
+    fn zstd(&mut self, record: &[u8]) -> Option<usize> {
         if self.zstd.is_none() {
             self.zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
         }
-        self.zstd.as_mut()?.compress_to_buffer(record, out).ok()
+        self.zstd.as_mut()?.compress_to_buffer(record, &mut self.room[..]).ok()
     }
 }
 

@@ -79,20 +79,7 @@ pub(crate) fn encode_samples<'a>(
     out: &mut Vec<u8>,
     ends: &mut Vec<usize>,
 ) {
-    // A batch is nearly always all floats without starts: one look tells, and they are written straight away.
-    let (mut started, mut is_mixed) = (false, false);
-    for (_, stamp, value) in samples.clone() {
-        started |= stamp.start != 0;
-        is_mixed |= !matches!(value, SampleValue::Float(_));
-    }
-    if !started && !is_mixed {
-        if samples.clone().next().is_some() {
-            out.push(kind::SAMPLES);
-            put_floats(samples, out);
-            ends.push(out.len());
-        }
-        return;
-    }
+    let started = samples.clone().any(|(_, stamp, _)| stamp.start != 0);
     let mut occurs = 0u32;
     for (_, _, value) in samples.clone() {
         occurs |= 1 << kind_of(value, started);
@@ -128,25 +115,53 @@ fn put_record<'a>(
     ends.push(out.len());
 }
 
-/// As [`put_plain`] for floats only: each is put together apart and appended at once.
-fn put_floats<'a>(samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue)> + Clone, out: &mut Vec<u8>) {
-    let Some((base_series, Stamp { time: base_time, .. }, _)) = samples.clone().next() else {
-        return;
-    };
-    out.extend_from_slice(&base_series.to_be_bytes());
-    out.extend_from_slice(&base_time.to_be_bytes());
-    for (series, Stamp { time, .. }, value) in samples {
-        let SampleValue::Float(float) = value else {
-            continue;
-        };
+/// A record of floats without start timestamps that grows sample by sample.
+#[derive(Debug, Default)]
+pub(crate) struct FloatRecord {
+    bytes: Vec<u8>,
+    base: (WalRef, i64),
+    count: usize,
+}
+
+impl FloatRecord {
+    /// Samples pushed.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The record's bytes; empty if no sample was pushed.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+    }
+
+    /// Each sample is put together apart and appended at once.
+    #[inline]
+    pub(crate) fn push(&mut self, series: WalRef, time: i64, float: f64) {
+        if self.count == 0 {
+            self.begin(series, time);
+        }
+        self.count += 1;
         let mut row = Row::default();
-        row.put_varint(series.wrapping_sub(base_series) as i64);
-        row.put_varint(time.wrapping_sub(base_time));
+        row.put_varint(series.wrapping_sub(self.base.0) as i64);
+        row.put_varint(time.wrapping_sub(self.base.1));
         row.put_bytes(float.to_bits().to_be_bytes());
-        let end = out.len() + row.length;
+        let end = self.bytes.len() + row.length;
         // All of the row, and back to its end: one copy of known size.
-        out.extend_from_slice(&row.bytes);
-        out.truncate(end);
+        self.bytes.extend_from_slice(&row.bytes);
+        self.bytes.truncate(end);
+    }
+
+    #[cold]
+    fn begin(&mut self, series: WalRef, time: i64) {
+        self.bytes.push(kind::SAMPLES);
+        self.bytes.extend_from_slice(&series.to_be_bytes());
+        self.bytes.extend_from_slice(&time.to_be_bytes());
+        self.base = (series, time);
     }
 }
 
