@@ -244,7 +244,14 @@ impl OpenChunk {
 pub(crate) fn decode(encoding: Encoding, bytes: &[u8], count: usize, columns: &mut Columns) -> Result<(), ChunkError> {
     let from = columns.len();
     match encoding {
-        Encoding::Xor => xor::decode(bytes, count, &mut columns.timestamps, &mut columns.values)?,
+        Encoding::Xor => {
+            let times = xor::decode(bytes, count, &mut columns.timestamps, &mut columns.values)?;
+            if times == xor::Times::Rise {
+                // What is left to compare is where the chunk joins those before it.
+                let joint = columns.timestamps.get(from.saturating_sub(1)..from + 1).unwrap_or(&[]);
+                return if joint.windows(2).all(|pair| pair[0] < pair[1]) { Ok(()) } else { Err(ChunkError::Order) };
+            }
+        }
         Encoding::Histogram => decode_histograms::<i64>(bytes, count, columns)?,
         Encoding::FloatHistogram => decode_histograms::<f64>(bytes, count, columns)?,
         Encoding::Xor2 => xor2::decode(bytes, count, columns)?,

@@ -50,9 +50,7 @@ pub fn encode(columns: &Columns) -> Vec<EncodedChunk> {
         let stamp = Stamp { time, start: columns.start_at(index) };
         match &mut open {
             Some((_, chunk))
-                if chunk.count() < SAMPLES_MAX
-                    && chunk.takes(value)
-                    && (stamp.start == 0 || chunk.keeps_starts()) =>
+                if chunk.count() < SAMPLES_MAX && chunk.takes(value) && (stamp.start == 0 || chunk.keeps_starts()) =>
             {
                 chunk.append(stamp, value);
             }

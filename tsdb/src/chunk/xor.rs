@@ -6,7 +6,7 @@ mod decode;
 
 use super::bits::{BitReader, BitWriter};
 use crate::codec::{Truncated, put_uvarint, put_varint};
-pub(crate) use decode::decode;
+pub(crate) use decode::{Times, decode};
 
 /// Bytes of the sample count that opens every chunk.
 pub(crate) const COUNT_BYTES: usize = 2;
@@ -203,7 +203,7 @@ mod tests {
     fn check(samples: &[(i64, f64)]) {
         let bytes = encode(samples);
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        decode(&bytes, usize::MAX, &mut times, &mut values).unwrap();
+        assert_eq!(decode(&bytes, usize::MAX, &mut times, &mut values), Ok(Times::Rise));
         let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(times, samples.iter().map(|s| s.0).collect::<Vec<_>>());
         assert_eq!(bits(&values), samples.iter().map(|s| s.1.to_bits()).collect::<Vec<_>>());
@@ -264,6 +264,9 @@ mod tests {
             let (mut times, mut values) = (Vec::new(), Vec::new());
             let result = decode(&bytes, usize::MAX, &mut times, &mut values);
             let naive = decode_naively(&bytes);
+            if result == Ok(Times::Rise) {
+                prop_assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
+            }
             prop_assert_eq!(result.is_ok(), naive.is_ok());
             let found: Vec<_> = times.into_iter().zip(values.iter().map(|value| value.to_bits())).collect();
             prop_assert_eq!(found, naive.unwrap_or_default());

@@ -16,6 +16,10 @@ const STEADY_BITS: u32 = 16;
 /// No window of significant bits is known yet: wider than any.
 const UNKNOWN_WINDOW: u32 = 200;
 
+/// Time steps below this cannot add up beyond the range of times within one chunk: with 2^16 of them it wraps once at
+/// most, and then the last time is before the first.
+const STEP_MAX: u64 = 1 << 47;
+
 /// What the next sample needs to know of the last one.
 #[derive(Debug, Clone, Copy)]
 struct Last {
@@ -24,16 +28,43 @@ struct Last {
     bits: u64,
     leading: u32,
     significant: u32,
+    /// Every step so far was forward and below [`STEP_MAX`].
+    is_rising: bool,
+}
+
+impl Last {
+    fn is_step(delta: i64) -> bool {
+        // One less, so that 0 is the largest.
+        (delta as u64).wrapping_sub(1) < STEP_MAX - 1
+    }
+
+    fn times_since(&self, first: i64) -> Times {
+        if self.is_rising && first < self.time { Times::Rise } else { Times::Unknown }
+    }
+}
+
+/// What is known of the times of a decoded chunk without looking at each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Each is above the one before.
+    Rise,
+    /// They may or may not rise.
+    Unknown,
 }
 
 /// Appends the first `count` samples of a chunk to `times` and `values`.
 ///
 /// # Errors
 /// If the bytes end before the samples do; nothing is appended then.
-pub(crate) fn decode(bytes: &[u8], count: usize, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), Truncated> {
+pub(crate) fn decode(
+    bytes: &[u8],
+    count: usize,
+    times: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+) -> Result<Times, Truncated> {
     let count = count.min(usize::from(sample_count(bytes)));
     if count == 0 {
-        return Ok(());
+        return Ok(Times::Rise);
     }
     let (from, end) = (times.len(), times.len() + count);
     times.resize(end, 0);
@@ -47,15 +78,16 @@ pub(crate) fn decode(bytes: &[u8], count: usize, times: &mut Vec<i64>, values: &
 }
 
 /// Fills both slices, which are of one length and not empty.
-fn decode_into(bytes: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<(), Truncated> {
+fn decode_into(bytes: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<Times, Truncated> {
     let mut head = Decoder::new(bytes);
     let (time, bits) = (head.varint()?, head.u64()?);
     (times[0], values[0]) = (time, f64::from_bits(bits));
     if times.len() == 1 {
-        return Ok(());
+        return Ok(Times::Rise);
     }
     let delta = head.uvarint()? as i64;
-    let mut last = Last { time, delta, bits, leading: 0, significant: UNKNOWN_WINDOW };
+    let is_rising = Last::is_step(delta);
+    let mut last = Last { time, delta, bits, leading: 0, significant: UNKNOWN_WINDOW, is_rising };
     let mut place = head.position() * 8;
     let mut filled = 1;
     // The second sample has no difference of differences: it begins as the others go on.
@@ -72,7 +104,7 @@ fn decode_into(bytes: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<()
     let start = (place / 8).min(bytes.len());
     let rest = &bytes[start..];
     if filled == times.len() {
-        return if place <= bytes.len() * 8 { Ok(()) } else { Err(Truncated) };
+        return if place <= bytes.len() * 8 { Ok(last.times_since(time)) } else { Err(Truncated) };
     }
     let mut padded = [0; 3 * MARGIN_BYTES];
     padded.get_mut(..rest.len()).ok_or(Truncated)?.copy_from_slice(rest);
@@ -84,7 +116,7 @@ fn decode_into(bytes: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<()
         filled = 2;
     }
     (filled, place) = fill(&padded, place, &mut last, times, values, filled)?;
-    if filled == times.len() && place <= rest.len() * 8 { Ok(()) } else { Err(Truncated) }
+    if filled == times.len() && place <= rest.len() * 8 { Ok(last.times_since(time)) } else { Err(Truncated) }
 }
 
 /// Fills from sample `at` on, as long as there are bytes to load. Returns where it stopped, in samples and bits.
@@ -116,6 +148,7 @@ fn fill(
         } else {
             let (change, bits) = read_time_change(bytes, place, word)?;
             local.delta = local.delta.wrapping_add(change);
+            local.is_rising &= Last::is_step(local.delta);
             place += bits;
         }
         place = read_value(bytes, place, &mut local)?;
