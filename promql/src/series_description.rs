@@ -90,7 +90,13 @@ fn repeat(text: &str) -> Scan<'_, u64> {
 }
 
 fn expand(item: &str) -> Result<Vec<SequenceValue>, String> {
-    let bad = || format!("unexpected {} in series values", model::quote::quote(item));
+    let bad = || {
+        let quoted = model::quote::quote(item);
+        match item.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            true => format!("unexpected identifier {quoted} in series values, expected number or \"stale\""),
+            false => format!("unexpected {quoted} in series values"),
+        }
+    };
     if let Some(rest) = item.strip_prefix('_') {
         let times = if rest.is_empty() { 1 } else { whole(repeat(rest)).ok_or_else(bad)? };
         return Ok(vec![SequenceValue::Omitted; limited(times)?]);

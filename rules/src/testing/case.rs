@@ -122,9 +122,13 @@ impl Case<'_> {
         let interval = self.group.interval.filter(|i| !i.is_zero()).unwrap_or(self.interval).as_millis();
         let start = self.group.start_timestamp.ms;
         let mut pending = Pending::new();
-        for series in &self.group.input_series {
+        for (number, series) in self.group.input_series.iter().enumerate() {
             let text = format!("{} {}", series.series, series.values);
-            let (labels, values) = parse_series_description(&text).map_err(|error| error.to_string())?;
+            let (labels, values) = parse_series_description(&text).map_err(|error| {
+                // As promtool: the series are lines of a script whose first line says `load`.
+                let column = error.position.split_once(':').map_or("1", |(_, column)| column);
+                format!("{}:{column}: parse error: {}", number + 2, error.message)
+            })?;
             let timed = |(i, value): (usize, SequenceValue)| {
                 let time = start + i as i64 * interval;
                 match value {
@@ -298,8 +302,8 @@ impl Case<'_> {
         let whole_seconds = self.group.last_time().as_millis() / 1000 + 1;
         let span = Duration::from_seconds(whole_seconds);
         let at = Timestamp(self.group.start_timestamp.ms + span.as_millis());
-        // From before the first sample on: the window is open on the left.
-        let query = format!("{{__name__=~\".+\"}}[{whole_seconds}s1ms]");
+        // As promtool: the window is open on the left, so that what lies at the very start is not shown.
+        let query = format!("{{__name__=~\".+\"}}[{whole_seconds}s]");
         match bench.engine.instant(&*bench.storage, &query, at, &QueryOptions::default()) {
             Err(error) => {
                 writeln!(err, "DEBUG: Failed query exec, expr: {}, err: {error}", model::quote::quote(&query))
@@ -308,6 +312,9 @@ impl Case<'_> {
                 let shown = report::go_duration(span);
                 writeln!(err, "DEBUG: Dump of all data (input_series and rules) at {shown}:")?;
                 let QueryValue::Matrix(series) = result.value else { return Ok(()) };
+                if series.is_empty() {
+                    writeln!(err)?;
+                }
                 for series in series {
                     writeln!(err, "{} =>", series.labels)?;
                     for (time, value) in &series.floats {
@@ -347,8 +354,8 @@ fn expected_sample(sample: &super::file::ExpectedSample) -> Result<ShownSample, 
     let fault = |error: String| format!("labels {}: {error}", model::quote::quote(&sample.labels));
     let labels = match sample.labels.trim() {
         "" => Labels::empty(),
-        text => match parse_series_description(&format!("{text} _")) {
-            Ok((labels, values)) if values.len() == 1 => labels,
+        text => match parse_series_description(text) {
+            Ok((labels, values)) if values.is_empty() => labels,
             Ok(_) => return Err(fault("unexpected text after the labels".to_owned())),
             Err(error) => return Err(fault(error.to_string())),
         },

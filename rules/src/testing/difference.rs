@@ -12,8 +12,12 @@ const CHANGED: &str = "\x1b[0;33m";
 const END: &str = "\x1b[0m";
 const INDENT: &str = "    ";
 
-/// Both lists in one, with what is only in one of them or different in both marked.
+/// Both lists in one, with what is only in one of them or different in both marked. An empty list stands for one alert
+/// without labels, as promtool has it.
 pub(super) fn difference(expected: &[ShownAlert], found: &[ShownAlert]) -> String {
+    let none = [ShownAlert { labels: Labels::empty(), annotations: Labels::empty() }];
+    let expected = if expected.is_empty() { &none } else { expected };
+    let found = if found.is_empty() { &none } else { found };
     let count = expected.len().max(found.len());
     let alerts: Vec<String> = (0..count)
         .map(|i| match (expected.get(i), found.get(i)) {
@@ -51,8 +55,14 @@ fn labels(expected: &Labels, found: &Labels) -> String {
     list('{', &parts, '}')
 }
 
+/// Each line by itself, behind what it is indented by.
 fn marked(colour: &str, text: &str) -> String {
-    format!("{colour}{text}{END}")
+    let line = |line: &str| {
+        let shown = line.trim_start();
+        let indent = line.strip_suffix(shown).unwrap_or_default();
+        format!("{indent}{colour}{shown}{END}")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn list(open: char, items: &[String], close: char) -> String {

@@ -115,7 +115,7 @@ fn what_differs_is_told_as_promtool_does() {
     assert!(passed, "no test was run");
     let (_, _, err, _) = run_one(&path, &Options { debug: true, ..Options::default() });
     assert!(err.contains("DEBUG: Starting test the story\n"), "{err}");
-    assert!(err.contains("{__name__=\"doubled\", job=\"a\"} =>\n2 @[0]\n4 @[60000]\n"), "{err}");
+    assert!(err.contains("{__name__=\"doubled\", job=\"a\"} =>\n4 @[60000]\n"), "{err}");
 }
 
 #[test]
