@@ -6,7 +6,7 @@
 pub(crate) mod blocks;
 pub(crate) mod compaction;
 mod late;
-mod open;
+pub(crate) mod open;
 pub(crate) mod read_only;
 
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub struct Db {
     wal: Wal,
     /// The log of out-of-order samples; there is none as long as none were ever taken.
     wbl: OnceLock<Wal>,
-    report: ReplayReport,
+    start: Start,
     upkeep: Mutex<Upkeep>,
     is_closed: Arc<AtomicBool>,
     blocks: Blocks,
@@ -59,6 +59,23 @@ pub struct Db {
     /// Let go of last.
     lock: Mutex<Option<DirectoryLock>>,
     instruments: Arc<Instruments>,
+}
+
+/// How far the database has come since it was opened.
+#[derive(Debug, Default)]
+struct Start {
+    is_replayed: AtomicBool,
+    report: OnceLock<ReplayReport>,
+    /// Shown as long as there is no other.
+    empty_report: ReplayReport,
+}
+
+impl Start {
+    fn finish(&self, report: ReplayReport) {
+        // There is one replay.
+        let _was_empty = self.report.set(report);
+        self.is_replayed.store(true, Ordering::Release);
+    }
 }
 
 /// What [`Db::maintain`] remembers between its turns.
@@ -112,9 +129,14 @@ impl Db {
         &self.directory
     }
 
-    /// What the replay at the start met.
+    /// What the replay at the start met; nothing until it is over.
     pub fn replay_report(&self) -> &ReplayReport {
-        &self.report
+        self.start.report.get().unwrap_or(&self.start.empty_report)
+    }
+
+    /// Whether the log is replayed. Before, queries may miss what is still in it, and writes are refused.
+    pub fn is_replayed(&self) -> bool {
+        self.start.is_replayed.load(Ordering::Acquire)
     }
 
     /// Counters and gauges.
@@ -142,7 +164,9 @@ impl Db {
     /// # Errors
     /// If the log of out-of-order samples is needed for the first time and cannot be made.
     pub fn set_out_of_order_window(&self, window_ms: i64) -> Result<(), Error> {
-        if window_ms > 0 && self.wbl.get().is_none() {
+        // During the replay the log is not touched: its end looks at the window again.
+        self.head.set_late_window_ms(window_ms.max(0));
+        if window_ms > 0 && self.wbl.get().is_none() && self.is_replayed() {
             let _upkeep = self.upkeep.lock();
             if self.wbl.get().is_none() {
                 let wbl = open::open_wbl(&self.fs, &self.directory, 0, &self.config, &self.instruments)?;
@@ -150,7 +174,6 @@ impl Db {
                 let _was_empty = self.wbl.set(wbl);
             }
         }
-        self.head.set_late_window_ms(window_ms.max(0));
         Ok(())
     }
 
@@ -204,12 +227,16 @@ impl Db {
         Ok(fs::bytes_below(directory).map_err(|error| io_error(directory, error))?)
     }
 
-    /// Whether appends are taken: not closed, and the log not refusing writes.
+    fn is_open_for_writes(&self) -> bool {
+        self.is_replayed() && !self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether appends are taken: replayed, not closed, and the log not refusing writes.
     ///
     /// # Errors
     /// The reason why not.
     pub fn check_writable(&self) -> Result<(), StorageError> {
-        if self.is_closed.load(Ordering::Acquire) {
+        if !self.is_open_for_writes() {
             return Err(StorageError::NotReady);
         }
         self.wal.check()?;
@@ -221,6 +248,9 @@ impl Db {
     /// # Errors
     /// If the sync fails; appends are refused from then on until [`Db::maintain`] has recovered the log.
     pub fn sync_if_due(&self, now: Timestamp) -> Result<(), Error> {
+        if !self.is_replayed() {
+            return Ok(());
+        }
         self.wal.sync_if_due(now)?;
         self.wbl.get().map_or(Ok(()), |wbl| wbl.sync_if_due(now))?;
         Ok(())
@@ -261,7 +291,7 @@ impl Db {
     /// # Errors
     /// The first thing that failed; the rest was still tried, and all of it is tried again next time.
     pub fn maintain(&self, now: Timestamp) -> Result<(), Error> {
-        if self.is_closed.load(Ordering::Acquire) {
+        if !self.is_open_for_writes() {
             return Ok(());
         }
         let mut upkeep = self.upkeep.lock();
@@ -330,7 +360,8 @@ impl Db {
         }
     }
 
-    /// Makes everything durable and unlocks the directory. Appends are refused from then on; reads go on.
+    /// Makes everything durable and unlocks the directory. Appends are refused from then on; reads go on. A replay under
+    /// way is given up: the next start begins it anew.
     ///
     /// # Errors
     /// If something could not be made durable; the directory is unlocked all the same.
@@ -338,7 +369,13 @@ impl Db {
         if self.is_closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // Waits for a replay too, which ends early.
         let _upkeep = self.upkeep.lock();
+        if !self.is_replayed() {
+            // Nothing was written, and half a head is no snapshot.
+            *self.lock.lock() = None;
+            return Ok(());
+        }
         let mapped = self.head.map_full_chunks();
         let synced = self.wal.sync().and(self.wbl.get().map_or(Ok(()), Wal::sync));
         let mapped_synced = self.head.mapped.sync();
@@ -375,7 +412,7 @@ impl Drop for Db {
 
 impl Appendable for Db {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        if self.is_closed.load(Ordering::Acquire) {
+        if !self.is_open_for_writes() {
             return Box::new(ClosedAppender);
         }
         Box::new(HeadAppender::new(&self.head, &self.wal, self.wbl.get()))

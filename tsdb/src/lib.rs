@@ -44,6 +44,7 @@ pub use compact::retention::{Retention, RetentionRule};
 pub use compact::writer::BlockWriter;
 pub use config::{Compression, Config, Fsync, LockFile, OnStop};
 pub use db::compaction::WithHead;
+pub use db::open::PendingReplay;
 pub use db::read_only::{BlockView, RawChunk, ReadOnlyDb};
 pub use db::{Db, DiskUsage, WalStatus};
 pub use error::Error;

@@ -1,4 +1,4 @@
-//! An appender of a closed database: refuses everything.
+//! An appender of a database that is closed or not yet replayed: refuses everything.
 
 use model::exemplar::Exemplar;
 use model::labels::Labels;

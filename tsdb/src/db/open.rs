@@ -1,4 +1,5 @@
-//! Opening a data directory: lock, clean up, map, replay, begin a new segment.
+//! Opening a data directory: lock, clean up, open the blocks, map, begin a new segment; then replay, while queries are
+//! answered from what is there.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -8,11 +9,11 @@ use model::storage::StorageError;
 use parking_lot::{Mutex, RwLock};
 
 use super::blocks::Blocks;
-use super::{Db, Upkeep};
+use super::{Db, PendingTruncation, Start, Upkeep};
 use crate::config::{Config, LockFile, OnStop};
 use crate::error::{Error, corrupt, io_error};
 use crate::fs::{Disk, FileSystem};
-use crate::head::mapped_chunks::MappedChunks;
+use crate::head::mapped_chunks::{FoundChunks, MappedChunks};
 use crate::head::replay::{Replay, ReplayProgress};
 use crate::head::series::ChunkLimits;
 use crate::head::snapshot::{self, LogPlace};
@@ -22,7 +23,35 @@ use crate::metrics::{Instruments, WalInstruments};
 use crate::mmap::Map;
 use crate::wal::reader::{Damage, RecordReader};
 use crate::wal::record::decode;
+use crate::wal::segment::SegmentFile;
 use crate::wal::{Wal, checkpoint, repair, segment};
+
+/// A database that answers queries from its blocks and still has its log to replay.
+#[derive(Debug)]
+pub struct PendingReplay {
+    db: Arc<Db>,
+    left: Left,
+}
+
+impl PendingReplay {
+    /// Replays the log on this thread and its workers. Until it is over, queries are answered from the blocks and what is
+    /// replayed so far, and everything that would write is refused as not ready. [`Db::close`] ends it early.
+    ///
+    /// # Errors
+    /// As [`Db::open`]; the database then stays as it is, and can only be closed.
+    pub fn run(self) -> Result<(), Error> {
+        self.db.replay(self.left)
+    }
+}
+
+/// What is left to do once the blocks are open.
+#[derive(Debug)]
+struct Left {
+    found: FoundChunks,
+    /// Damage of the blocks.
+    damage: Vec<StorageError>,
+    segments: Vec<SegmentFile>,
+}
 
 impl Db {
     /// Opens the data directory, making it if need be, and replays its log.
@@ -32,6 +61,16 @@ impl Db {
     /// no error: it is set aside and told in [`Db::replay_report`].
     pub fn open(directory: &Path, config: Config) -> Result<Self, Error> {
         Self::open_on(Arc::new(Disk), directory, config)
+    }
+
+    /// As [`Db::open`], but leaves the replay to the caller: queries are answered at once.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_blocks(directory: &Path, config: Config) -> Result<(Arc<Self>, PendingReplay), Error> {
+        let (db, left) = Self::prepare(Arc::new(Disk), directory, &directory.join("chunks_head"), config)?;
+        let db = Arc::new(db);
+        Ok((Arc::clone(&db), PendingReplay { db, left }))
     }
 
     /// As [`Db::open`], on another file system.
@@ -46,9 +85,22 @@ impl Db {
         chunks_directory: &Path,
         config: Config,
     ) -> Result<Self, Error> {
+        let (db, left) = Self::prepare(fs, directory, chunks_directory, config)?;
+        db.replay(left)?;
+        Ok(db)
+    }
+
+    /// Locks and cleans the directory, opens the blocks, maps the head's chunks, and begins a segment behind those there
+    /// are.
+    fn prepare(
+        fs: Arc<dyn FileSystem>,
+        directory: &Path,
+        chunks_directory: &Path,
+        config: Config,
+    ) -> Result<(Self, Left), Error> {
         config.validate()?;
         fs.create_directory(directory).map_err(|error| io_error(directory, error))?;
-        let (fs_of_blocks, is_closed) = (Arc::clone(&fs), Arc::<AtomicBool>::default());
+        let is_closed = Arc::<AtomicBool>::default();
         let lock = match config.lock_file {
             LockFile::Lock => Some(DirectoryLock::acquire(directory)?),
             LockFile::None => None,
@@ -67,50 +119,84 @@ impl Db {
             late_window_ms: config.out_of_order_window_ms,
         };
         let head = Head::new(limits, mapped, Arc::clone(&instruments));
-        let mut replay = Replay::new(&head, found);
-        let from = match config.on_stop {
-            OnStop::Snapshot => snapshot::load(directory, &wal_directory, &mut replay)?,
-            OnStop::Nothing => None,
-        };
-        let next_segment = replay_log(&*fs, &wal_directory, from, &mut replay, &instruments, &config.replay_progress)?;
-        let wbl = replay_wbl(&fs, directory, &mut replay, &instruments, &config)?;
-        let mut report = replay.finish()?;
-        let (blocks, damage) = Blocks::open(fs_of_blocks, directory, &config, &instruments, &is_closed)?;
-        report.damage.extend(damage);
-        head.leave_to_blocks(blocks.in_order_end(head.times.max(), config.block_range_ms))?;
-        let retention = config.retention();
+        let (blocks, damage) = Blocks::open(Arc::clone(&fs), directory, &config, &instruments, &is_closed)?;
+        let segments = segment::list(&wal_directory)?;
+        let next_segment = next_segment(&wal_directory, &segments)?;
         let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments.wal))?;
-        // From now on the log goes beyond it.
-        snapshot::remove_all(&*fs, directory)?;
-        Ok(Self {
+        let retention = config.retention();
+        let db = Self {
             directory: directory.to_owned(),
             config,
             fs,
             head: Arc::new(head),
             wal,
-            wbl,
-            report,
+            wbl: OnceLock::new(),
+            start: Start::default(),
             upkeep: Mutex::new(Upkeep::default()),
             is_closed,
             blocks,
             retention: RwLock::new(Arc::new(retention)),
             lock: Mutex::new(lock),
             instruments,
-        })
+        };
+        Ok((db, Left { found, damage, segments }))
+    }
+
+    fn replay(&self, left: Left) -> Result<(), Error> {
+        // Whoever changes blocks or closes waits; appends are refused until the end.
+        let mut upkeep = self.upkeep.lock();
+        let Left { found, damage, segments } = left;
+        let (fs, directory, head) = (&self.fs, &self.directory, &self.head);
+        let mut replay = Replay::new(head, found, &self.is_closed);
+        let from = match self.config.on_stop {
+            OnStop::Snapshot => snapshot::load(directory, self.wal.directory(), &mut replay)?,
+            OnStop::Nothing => None,
+        };
+        let progress = &self.config.replay_progress;
+        replay_log(&**fs, self.wal.directory(), &segments, from, &mut replay, &self.instruments, progress)?;
+        let wbl = replay_wbl(fs, directory, &mut replay, &self.instruments, &self.config)?;
+        let mut report = replay.finish()?;
+        report.damage.extend(damage);
+        if let Some(wbl) = wbl {
+            // Only this place sets it before the replay is over.
+            let _was_empty = self.wbl.set(wbl);
+        }
+        if let Some(end) = self.blocks.in_order_end(head.times.max(), self.config.block_range_ms) {
+            head.leave_to_blocks(end);
+            // Readers may have begun while the head was filled: what they may still see stays until they are over.
+            let last_reader = head.isolation.last_reader();
+            if head.isolation.has_reader_through(last_reader) {
+                upkeep.pending = Some(PendingTruncation { min_time: end, last_reader });
+            } else if head.times.min() < end {
+                head.truncate(end)?;
+            }
+        }
+        // From now on the log goes beyond it.
+        snapshot::remove_all(&**fs, directory)?;
+        self.start.finish(report);
+        drop(upkeep);
+        // It may have been widened meanwhile.
+        Ok(self.set_out_of_order_window(head.late_window_ms())?)
     }
 }
 
-/// Replays the last checkpoint and the segments after it, or what is behind a snapshot's place, and returns the number of the next segment.
+/// The number of the segment behind those there are.
+fn next_segment(wal: &Path, segments: &[SegmentFile]) -> Result<u32, StorageError> {
+    let behind_checkpoint = checkpoint::list(wal)?.last().map_or(0, |last| last.through + 1);
+    Ok(segments.last().map_or(0, |last| last.segment + 1).max(behind_checkpoint))
+}
+
+/// Replays the last checkpoint and the segments after it, or what is behind a snapshot's place.
 fn replay_log(
     fs: &dyn FileSystem,
     wal: &Path,
+    segments: &[SegmentFile],
     from: Option<LogPlace>,
     replay: &mut Replay<'_>,
     instruments: &Instruments,
     progress: &ReplayProgress,
-) -> Result<u32, StorageError> {
+) -> Result<(), StorageError> {
     let mut next = 0;
-    let segments = segment::list(wal)?;
     if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
         progress.begin(first.segment, last.segment);
     }
@@ -130,9 +216,8 @@ fn replay_log(
         }
         let offset = from.filter(|place| place.segment == file.segment).map_or(0, |place| place.offset as usize);
         replay_segment(fs, wal, file.segment, offset, replay, &instruments.wal)?;
-        next = file.segment + 1;
     }
-    Ok(next)
+    Ok(())
 }
 
 /// Replays the write-behind log and opens it if out-of-order samples are taken, or if it still holds any.
@@ -142,7 +227,7 @@ fn replay_wbl(
     replay: &mut Replay<'_>,
     instruments: &Instruments,
     config: &Config,
-) -> Result<OnceLock<Wal>, StorageError> {
+) -> Result<Option<Wal>, StorageError> {
     let wbl_directory = directory.join("wbl");
     let segments = segment::list(&wbl_directory)?;
     replay.begin_late();
@@ -155,11 +240,8 @@ fn replay_wbl(
     if !segments.is_empty() && replay.report.damage.len() == damage {
         replay.finish_late();
     }
-    let wbl = OnceLock::new();
-    if config.out_of_order_window_ms > 0 || !segments.is_empty() {
-        let _was_empty = wbl.set(open_wbl(fs, directory, next, config, instruments)?);
-    }
-    Ok(wbl)
+    let is_needed = config.out_of_order_window_ms > 0 || !segments.is_empty();
+    is_needed.then(|| open_wbl(fs, directory, next, config, instruments)).transpose()
 }
 
 /// Opens the write-behind log in a new segment.

@@ -7,6 +7,7 @@ mod golden;
 mod late;
 mod notes;
 mod property;
+mod replay;
 mod snapshot;
 mod starts;
 

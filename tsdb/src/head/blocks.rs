@@ -161,14 +161,9 @@ impl Head {
         Ok(())
     }
 
-    /// Leaves to the blocks what is before `end`: it is hidden, and forgotten as far as whole chunks go. For the start,
-    /// when nobody reads yet.
-    pub(crate) fn leave_to_blocks(&self, end: Option<i64>) -> Result<(), StorageError> {
-        let Some(end) = end else {
-            return Ok(());
-        };
+    /// Leaves to the blocks what is before `end`: readers that begin from now on do not see it in the head.
+    pub(crate) fn leave_to_blocks(&self, end: i64) {
         self.times.raise_min_valid(end);
-        if self.times.min() < end { self.truncate(end).map(drop) } else { Ok(()) }
     }
 
     /// The series with these labels, if there is one.

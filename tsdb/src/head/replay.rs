@@ -4,7 +4,7 @@
 //! last time are skipped.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -65,7 +65,7 @@ pub struct ReplayReport {
     pub damage: Vec<StorageError>,
 }
 
-/// How far a replay is, for `status/walreplay`; read while [`crate::Db::open`] runs.
+/// How far a replay is, for `status/walreplay`; read while [`crate::Db::open`] or [`crate::PendingReplay::run`] runs.
 #[derive(Debug, Default)]
 pub struct ReplayProgress {
     min: AtomicU64,
@@ -139,10 +139,12 @@ pub(crate) struct Replay<'a> {
     marked: HashSet<u64, RandomState>,
     pub(crate) report: ReplayReport,
     failed: Option<StorageError>,
+    /// The database is being closed: the replay ends.
+    is_closed: &'a AtomicBool,
 }
 
 impl<'a> Replay<'a> {
-    pub(crate) fn new(head: &'a Head, mut found: FoundChunks) -> Self {
+    pub(crate) fn new(head: &'a Head, mut found: FoundChunks, is_closed: &'a AtomicBool) -> Self {
         let damage = std::mem::take(&mut found.damage);
         head.instruments.mapped_chunk_corruptions.add(damage.len() as u64);
         let report = ReplayReport { damage, ..ReplayReport::default() };
@@ -156,6 +158,7 @@ impl<'a> Replay<'a> {
             marked: HashSet::default(),
             report,
             failed: None,
+            is_closed,
         }
     }
 
@@ -230,8 +233,11 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The first failure, which ends the replay.
+    /// The first failure, which ends the replay, as closing does.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(StorageError::Cancelled);
+        }
         self.failed.clone().map_or(Ok(()), Err)
     }
 
