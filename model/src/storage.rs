@@ -177,6 +177,32 @@ pub trait Appender: Send {
         self.append_ref(series, timestamp, value)
     }
 
+    /// The ref of a series, made if need be, ahead of its first sample of this batch: for those whose first sample is to
+    /// be appended by ref. A storage that makes series with samples alone says [`AppendError::UnknownSeries`]; append by
+    /// labels then.
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        let _unused = labels;
+        Err(AppendError::UnknownSeries)
+    }
+
+    /// As [`Appender::append_ref`], of a sample that is wanted only behind all others of its series: an out-of-order
+    /// window does not apply to it, and that it is refused is expected and not counted. So are stale markers, and the
+    /// zeros where counting began.
+    ///
+    /// # Errors
+    /// As [`Appender::append_ref`].
+    fn append_in_order(
+        &mut self,
+        series: SeriesRef,
+        timestamp: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<(), AppendError> {
+        self.append_ref(series, timestamp, value)
+    }
+
     /// Attaches an exemplar to a series of this batch.
     ///
     /// # Errors

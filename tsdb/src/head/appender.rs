@@ -151,6 +151,17 @@ impl<'a> HeadAppender<'a> {
 
     fn stage(&mut self, slot: Slot, generation: u32, stamp: Stamp, value: NewValue<'_>) -> Result<(), AppendError> {
         let bounds = self.bounds(stamp.time);
+        self.stage_within(bounds, slot, generation, stamp, value)
+    }
+
+    fn stage_within(
+        &mut self,
+        bounds: Bounds,
+        slot: Slot,
+        generation: u32,
+        stamp: Stamp,
+        value: NewValue<'_>,
+    ) -> Result<(), AppendError> {
         let cell = self.head.slab.cell(slot).ok_or(AppendError::UnknownSeries)?;
         let mut series = cell.lock();
         if !series.is_alive(generation) {
@@ -313,6 +324,26 @@ impl Appender for HeadAppender<'_> {
         let (slot, generation) = split_ref(series);
         let result = self.stage(slot, generation, stamp(start, timestamp), value);
         self.checked(result)
+    }
+
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        if labels.is_empty() {
+            return Err(AppendError::InvalidLabels("a series needs at least one label".into()));
+        }
+        let (id, _) = self.head.find_or_create(labels, None)?;
+        Ok(id.series_ref())
+    }
+
+    fn append_in_order(
+        &mut self,
+        series: SeriesRef,
+        timestamp: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<(), AppendError> {
+        self.check_batch(value)?;
+        let bounds = Bounds { late: None, ..self.bounds(timestamp.0) };
+        let (slot, generation) = split_ref(series);
+        self.stage_within(bounds, slot, generation, timestamp.0.into(), value)
     }
 
     fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError> {
