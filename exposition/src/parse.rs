@@ -7,6 +7,7 @@ pub mod protobuf;
 pub mod series;
 pub mod text;
 
+mod created;
 mod number;
 
 use model::metadata::MetricType;
@@ -69,7 +70,8 @@ pub struct SampleLine<'a> {
     pub value: f64,
     /// Milliseconds since the epoch, if the line has a timestamp.
     pub timestamp: Option<i64>,
-    /// When its counting began, in milliseconds since the epoch; 0 if that is not said with the sample (protobuf).
+    /// When its counting began, in milliseconds since the epoch; 0 if that is not said with the sample (protobuf), or
+    /// not asked for (OpenMetrics).
     pub start: i64,
     /// The exemplar, if the line has one (OpenMetrics, protobuf).
     pub exemplar: Option<ExemplarText<'a>>,
@@ -193,6 +195,11 @@ impl<'a> Parser<'a> {
     /// Starts at the top of a page of OpenMetrics.
     pub fn open_metrics(page: &'a str) -> Self {
         Parser::OpenMetrics(openmetrics::OpenMetricsParser::new(page))
+    }
+
+    /// As [`Parser::open_metrics`]; `_created` lines are not samples but tell the `start` of those they belong to.
+    pub fn open_metrics_with_starts(page: &'a str) -> Self {
+        Parser::OpenMetrics(openmetrics::OpenMetricsParser::with_starts(page))
     }
 
     /// The next entry, or `None` at the end of the page.

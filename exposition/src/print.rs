@@ -6,7 +6,7 @@ use model::number::push_float_general;
 
 use crate::family::{FamilySample, MetricFamily};
 use crate::parse::openmetrics::OpenMetricsParser;
-use crate::parse::{Entry, ParseError};
+use crate::parse::{Entry, Format, ParseError};
 
 /// The content type of what [`text`] prints.
 pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -134,7 +134,7 @@ pub fn openmetrics_as_text(page: &str) -> Result<String, ParseError> {
                     _ => "",
                 };
                 let text = help.take().filter(|(n, _)| *n == name).map_or("", |(_, text)| text);
-                let text = crate::parse::series::unescape_help(text);
+                let text = crate::parse::series::unescape_help(text, Format::OpenMetrics);
                 push_header(&mut out, &format!("{name}{suffix}"), &text, metric_type);
             }
             Entry::Sample(sample) => {

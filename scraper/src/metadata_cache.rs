@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use exposition::parse::Format;
 use exposition::parse::series::unescape_help;
 use model::metadata::{Metadata, MetricType};
 
@@ -36,30 +37,25 @@ impl MetadataCache {
         }
     }
 
-    /// `# TYPE`.
-    pub fn set_type(&mut self, name: &str, metric_type: MetricType) {
-        if let Some(family) = self.family(name) {
-            family.metadata.metric_type = metric_type;
-        }
+    /// `# TYPE`; whether that is news, as below.
+    pub fn set_type(&mut self, name: &str, metric_type: MetricType) -> bool {
+        let Some(family) = self.family(name) else { return false };
+        std::mem::replace(&mut family.metadata.metric_type, metric_type) != metric_type
     }
 
-    /// `# HELP`, still escaped.
-    pub fn set_help(&mut self, name: &str, text: &str) {
-        if let Some(family) = self.family(name)
-            && family.help_text != text
-        {
-            text.clone_into(&mut family.help_text);
-            family.metadata.help = unescape_help(text).into_owned();
-        }
+    /// `# HELP`, still escaped as its format has it.
+    pub fn set_help(&mut self, name: &str, text: &str, format: Format) -> bool {
+        let Some(family) = self.family(name).filter(|family| family.help_text != text) else { return false };
+        text.clone_into(&mut family.help_text);
+        family.metadata.help = unescape_help(text, format).into_owned();
+        true
     }
 
     /// `# UNIT`.
-    pub fn set_unit(&mut self, name: &str, unit: &str) {
-        if let Some(family) = self.family(name)
-            && family.metadata.unit != unit
-        {
-            unit.clone_into(&mut family.metadata.unit);
-        }
+    pub fn set_unit(&mut self, name: &str, unit: &str) -> bool {
+        let Some(family) = self.family(name).filter(|family| family.metadata.unit != unit) else { return false };
+        unit.clone_into(&mut family.metadata.unit);
+        true
     }
 
     fn family(&mut self, name: &str) -> Option<&mut Family> {

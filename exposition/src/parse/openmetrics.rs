@@ -1,8 +1,8 @@
 //! OpenMetrics text, versions 0.0.1 and 1.0.0: one space between parts, seconds as timestamps, exemplars, `# EOF`.
 
-use super::number::float;
-use super::series::series_len;
-use super::text::family_name;
+use super::created::CreatedLines;
+use super::number::{float, short_float};
+use super::series::{family_name, series_len, strict_fault};
 use super::{Entry, ExemplarText, ParseError, SampleLine};
 
 /// Parses an OpenMetrics page line by line. See [`super::Parser::advance`] for the contract.
@@ -13,12 +13,19 @@ pub struct OpenMetricsParser<'a> {
     at: usize,
     /// `# EOF` was seen.
     ended: bool,
+    /// If starts are wanted.
+    created: Option<CreatedLines<'a>>,
 }
 
 impl<'a> OpenMetricsParser<'a> {
     /// Starts at the top of `page`.
     pub fn new(page: &'a str) -> Self {
-        Self { page, at: 0, ended: false }
+        Self { page, at: 0, ended: false, created: None }
+    }
+
+    /// As [`OpenMetricsParser::new`]; `_created` lines become the `start` of their samples.
+    pub fn with_starts(page: &'a str) -> Self {
+        Self { created: Some(CreatedLines::default()), ..Self::new(page) }
     }
 
     /// The next entry; see [`super::Parser::advance`].
@@ -32,7 +39,24 @@ impl<'a> OpenMetricsParser<'a> {
             None => Err(self.expected(self.at, "# EOF at the end of the page")),
             Some(_) if self.ended => Err(self.expected(self.at, "nothing after # EOF")),
             Some(b'#') => self.comment(),
+            Some(_) if self.created.is_some() => self.sample_with_start(predicted),
             Some(_) => self.sample(predicted).map(|line| Some(Entry::Sample(line))),
+        }
+    }
+
+    fn sample_with_start(&mut self, predicted: &str) -> Result<Option<Entry<'a>>, ParseError> {
+        // In a loop, not by calling itself: a page may have any number of such lines.
+        while self.page.as_bytes().get(self.at).is_some_and(|first| *first != b'#') {
+            let mut line = self.sample(predicted)?;
+            let Some(created) = &mut self.created else { return Ok(Some(Entry::Sample(line))) };
+            if !created.is_created(line.series) {
+                line.start = created.start_of(self.page, line.series, self.at);
+                return Ok(Some(Entry::Sample(line)));
+            }
+        }
+        match self.page.as_bytes().get(self.at) {
+            Some(_) => self.comment(),
+            None => Err(self.expected(self.at, "# EOF at the end of the page")),
         }
     }
 
@@ -47,6 +71,9 @@ impl<'a> OpenMetricsParser<'a> {
             false => series_len(rest).ok_or_else(|| self.expected(offset, "a metric name and labels"))?,
         };
         let series = self.slice(offset, offset + len);
+        if !is_predicted {
+            self.check(series, offset, false)?;
+        }
         let (value, mut at) = self.number(offset + len, "a value")?;
         let mut timestamp = None;
         if self.follows(at, b" ") && !self.follows(at, b" # ") {
@@ -70,6 +97,7 @@ impl<'a> OpenMetricsParser<'a> {
         let braces = rest.first() == Some(&b'{');
         let len = series_len(rest).filter(|_| braces).ok_or_else(|| self.expected(at, "an exemplar's labels"))?;
         let labels = self.slice(at, at + len);
+        self.check(labels, at, true)?;
         let (value, mut end) = self.number(at + len, "an exemplar's value")?;
         let mut timestamp = None;
         if self.follows(end, b" ") {
@@ -87,10 +115,21 @@ impl<'a> OpenMetricsParser<'a> {
             return Err(self.expected(at, what));
         }
         let rest = &self.page.as_bytes()[at + 1..];
+        if let Some((value, len)) = short_float(rest).filter(|(_, len)| rest.get(*len) != Some(&b'\t')) {
+            return Ok((value, at + 1 + len));
+        }
         let len = rest.iter().position(|b| matches!(b, b' ' | b'\n')).unwrap_or(rest.len());
         let end = at + 1 + len;
         let value = float(self.slice(at + 1, end)).ok_or_else(|| self.expected(at + 1, what))?;
         Ok((value, end))
+    }
+
+    /// Blanks and commas must be where this format wants them.
+    fn check(&self, series: &str, at: usize, is_exemplar: bool) -> Result<(), ParseError> {
+        match strict_fault(series, is_exemplar) {
+            Some((offset, expected)) => Err(self.expected(at + offset, expected)),
+            None => Ok(()),
+        }
     }
 
     fn milliseconds(&self, seconds: f64, at: usize) -> Result<i64, ParseError> {
@@ -115,18 +154,28 @@ impl<'a> OpenMetricsParser<'a> {
         let name_at = start + 7;
         let (name, name_end) =
             family_name(self.page, name_at).ok_or_else(|| self.expected(name_at, "a metric name"))?;
-        let text = match self.follows(name_end, b" ") {
-            true => self.slice(name_end + 1, line_end),
-            false => "",
-        };
-        Ok(Some(match keyword {
+        if !self.follows(name_end, b" ") {
+            return Err(self.expected(name_end, "a space and a text"));
+        }
+        let text = self.slice(name_end + 1, line_end);
+        let entry = match keyword {
             "HELP" => Entry::Help { name, text },
             "UNIT" => self.unit(name, text, name_end)?,
             "TYPE" => {
-                Entry::Type { name, metric_type: text.parse().map_err(|_| self.expected(name_end, "a metric type"))? }
+                // "untyped" is the word of the text format.
+                let metric_type = text.parse().ok().filter(|_| text != "untyped");
+                Entry::Type {
+                    name,
+                    metric_type: metric_type.ok_or_else(|| self.expected(name_end + 1, "a metric type"))?,
+                }
             }
             _ => return Err(self.expected(start + 2, "HELP, TYPE, UNIT or EOF")),
-        }))
+        };
+        if let Some(created) = &mut self.created {
+            let metric_type = if let Entry::Type { metric_type, .. } = entry { Some(metric_type) } else { None };
+            created.enter(name, metric_type);
+        }
+        Ok(Some(entry))
     }
 
     fn unit(&self, name: &'a str, unit: &'a str, at: usize) -> Result<Entry<'a>, ParseError> {
@@ -198,9 +247,70 @@ mod tests {
             ("# UNIT a seconds\n# EOF\n", "a unit that the metric's name ends in"),
             ("a 1 # x 1\n# EOF\n", "an exemplar's labels"),
             ("# EO", "the end of the line"),
+            ("", "# EOF at the end of the page"),
+            ("a 1", "the end of the line"),
+            ("# EOF\n\n", "nothing after # EOF"),
+            ("# EOFa 1", "the end of the line"),
+            (" a 1\n# EOF\n", "a metric name and labels"),
+            (" {\"a\"} 1\n# EOF\n", "'{' or a space and a value"),
+            ("a {b=\"c\"} 1\n# EOF\n", "'{' or a space and a value"),
+            ("a{b=\"c\" d=\"e\"} 1\n# EOF\n", "',' or '}'"),
+            ("a\t1\n# EOF\n", "a value"),
+            ("a 1\t2\n# EOF\n", "a value"),
+            ("a 1 2 \n# EOF\n", "the end of the line"),
+            ("a 1 1 1\n# EOF\n", "the end of the line"),
+            ("a 1 1_2\n# EOF\n", "a timestamp in seconds"),
+            ("a 1\r\n# EOF\n", "a value"),
+            ("#  TYPE c counter\n# EOF\n", "# HELP, # TYPE, # UNIT or # EOF"),
+            ("#\tTYPE c counter\n# EOF\n", "# HELP, # TYPE, # UNIT or # EOF"),
+            ("# TYPE u untyped\n# EOF\n", "a metric type"),
+            ("# TYPE c counter \n# EOF\n", "a metric type"),
+            ("# TYPE c  counter\n# EOF\n", "a metric type"),
+            ("# TYPE m\n# EOF\n", "a space and a text"),
+            ("# HELP m\n# EOF\n", "a space and a text"),
+            ("# HELP \n# EOF\n", "a metric name"),
+            ("# UNIT metricsuffix suffix\n# EOF\n", "a unit that the metric's name ends in"),
+            ("a 1 # {b} 1\n# EOF\n", "'='"),
+            ("a 1 # {b=\"c\"}\n# EOF\n", "an exemplar's value"),
+            ("a 1 # {b=\"c\",,d=\"e\"} 1\n# EOF\n", "a label name"),
+            ("a 1 # {b=\"\0\"} 1\n# EOF\n", "a closing quote"),
+            ("a 1 # {b=\"c\"} 4 NaN\n# EOF\n", "a finite timestamp"),
+            ("a 1 # {b=\"c\"} 4", "the end of the line"),
         ] {
             assert_eq!(samples(page).unwrap_err().expected, expected, "{page:?}");
         }
         assert_eq!(samples("a 1\n# EOF").map(|s| s.len()), Ok(1));
+        let valid = "# HELP a \n# UNIT a \n# TYPE a stateset\n{\"u.x\",\"l.x\"=\"\0\",} nan 1e-3\na 1 -1.5\n# EOF\n";
+        assert_eq!(samples(valid).map(|s| s.iter().map(|s| s.timestamp).collect()), Ok(vec![Some(1), Some(-1500)]));
+    }
+
+    /// Series and starts as read with starts.
+    fn starts(page: &str) -> Vec<(&str, i64)> {
+        let mut parser = OpenMetricsParser::with_starts(page);
+        let mut starts = Vec::new();
+        while let Some(entry) = parser.advance("").unwrap() {
+            if let Entry::Sample(sample) = entry {
+                starts.push((sample.series, sample.start));
+            }
+        }
+        starts
+    }
+
+    #[test]
+    fn created_lines_start_the_samples_of_their_labels() {
+        let page = "# HELP c x\n# TYPE c counter\nc_total{a=\"1\"} 1\nc_created{a=\"1\"} 1.5\nc_total{a=\"2\"} 1\n\
+            c_total{a=\"3\"} 1\nc_created{a=\"3\"} 2\nc_total 1\n\
+            # TYPE h histogram\nh_bucket{le=\"1\",b=\"\\\"\"} 1\nh_bucket{le=\"+Inf\",b=\"\\\"\"} 1\nh_sum{b=\"\\\"\"} 1\n\
+            h_created{b=\"\\\"\"} 3\nh_count{b=\"\\\"\"} 1\n\
+            # TYPE s summary\ns{quantile=\"1\"} 1\ns_sum 1\ns_created 4 # {} 1\n\
+            # TYPE \"u.x\" counter\n{\"u.x_total\",a=\"1\"} 1\n{\"u.x_created\",a=\"1\"} 5\n# EOF\n";
+        let starts: Vec<i64> = starts(page).into_iter().map(|(_, start)| start).collect();
+        assert_eq!(starts, [1500, 0, 2000, 0, 3000, 3000, 3000, 3000, 4000, 4000, 5000]);
+    }
+
+    #[test]
+    fn created_lines_of_other_types_are_samples() {
+        let page = "# TYPE g gauge\ng_created 1\n# TYPE c counter\nc_total 1\n# TYPE d counter\nd_created 2\n# EOF\n";
+        assert_eq!(starts(page), [("g_created", 0), ("c_total", 0)]);
     }
 }

@@ -126,8 +126,18 @@ impl ProtobufPage {
             }
             let (message, after) = rest.split_at(length);
             let family = MetricFamily::decode(message).map_err(|error| fault("a MetricFamily", error.to_string()))?;
-            decoded.family(family, wanted);
             rest = after;
+            // A family without metrics says nothing, not even its type.
+            if family.metric.is_empty() {
+                continue;
+            }
+            if family.name.is_empty() {
+                return Err(fault("a MetricFamily with a name", String::new()));
+            }
+            if !(kind::COUNTER..=kind::GAUGE_HISTOGRAM).contains(&family.kind) {
+                return Err(fault("a known metric type", family.kind.to_string()));
+            }
+            decoded.family(family, wanted);
         }
         Ok(decoded)
     }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use model::labels::{Labels, LabelsBuilder, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
 
+use super::Format;
+
 /// Why a series text is not one. The offset is relative to the series.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("series {series:?}, byte {offset}: expected {expected}")]
@@ -31,73 +33,178 @@ pub(super) fn series_len(line: &[u8]) -> Option<usize> {
     }
     at += 1;
     loop {
-        let step = memchr::memchr3(b'"', b'}', b'\n', line.get(at..)?)?;
-        at += step + 1;
-        match line[at - 1] {
-            b'}' => return Some(at),
-            b'"' => at = string_end(line, at)?,
-            _ => return None,
+        match line.get(at)? {
+            b'}' => return Some(at + 1),
+            b'"' => at = string_end(line, at + 1)?,
+            b'\n' => return None,
+            _ => at += 1,
         }
     }
 }
 
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
+/// Bytes of metric names; of label names all but the colon.
+static NAME_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_' || byte as u8 == b':';
+        byte += 1;
+    }
+    bytes
+};
+
+#[inline]
+pub(super) fn is_name_byte(byte: u8) -> bool {
+    NAME_BYTES[usize::from(byte)]
 }
 
-/// One past the quote that ends the string whose first byte is at `at`.
+/// How many bytes are looked at one by one before a search is worth its call. Most values are shorter.
+const ONE_BY_ONE: usize = 24;
+
+/// One past the quote that ends the string whose first byte is at `at`. A string may hold line breaks.
+#[inline]
 fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        at += memchr::memchr3(b'"', b'\\', b'\n', line.get(at..)?)?;
-        match line[at] {
+    let far = at + ONE_BY_ONE;
+    while at < far {
+        match line.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += 2,
-            _ => return None,
+            _ => at += 1,
+        }
+    }
+    loop {
+        at += memchr::memchr2(b'"', b'\\', line.get(at..)?)?;
+        match line[at] {
+            b'"' => return Some(at + 1),
+            _ => at += 2,
         }
     }
 }
 
-/// The labels of a series text, the metric name among them; labels with empty values are left out.
+/// A family's name at `at`, bare or quoted, and where it ends.
+pub(super) fn family_name(page: &str, at: usize) -> Option<(&str, usize)> {
+    let rest = page.as_bytes().get(at..)?;
+    if rest.first() == Some(&b'"') {
+        let end = string_end(rest, 1)?;
+        return Some((page.get(at + 1..at + end - 1)?, at + end));
+    }
+    let len = rest.iter().position(|&b| !is_name_byte(b)).unwrap_or(rest.len());
+    (len > 0 && !rest[0].is_ascii_digit()).then(|| (page.get(at..at + len).unwrap_or(""), at + len))
+}
+
+/// The labels of a series text, the metric name among them; labels with empty values are left out. Blanks may stand
+/// anywhere between the parts, also in place of a comma.
 ///
 /// # Errors
 /// If the text is not a series; names what was expected and where. A label given twice is an error.
 pub fn labels_of(series: &str) -> Result<Labels, SeriesError> {
+    labels_with(series, true)
+}
+
+/// The labels of an exemplar, `{label="value",...}`.
+///
+/// # Errors
+/// As [`labels_of`].
+pub fn exemplar_labels_of(text: &str) -> Result<Labels, SeriesError> {
+    labels_with(text, false)
+}
+
+fn labels_with(series: &str, has_metric: bool) -> Result<Labels, SeriesError> {
     let mut builder = LabelsBuilder::new();
-    let mut seen: Vec<&str> = Vec::new();
-    let mut owned: Vec<String> = Vec::new();
+    let mut seen: Vec<Cow<'_, str>> = Vec::new();
     let mut cursor = Cursor { text: series, at: 0 };
     let name = cursor.bare_name();
     if !name.is_empty() {
-        if !is_legacy_metric_name(name) {
+        if !is_legacy_metric_name(name) || !has_metric {
             return Err(cursor.expected_at(0, "a metric name"));
         }
         builder.set(METRIC_NAME, name);
+        seen.push(Cow::Borrowed(METRIC_NAME));
     }
     cursor.skip_blanks();
+    let mut is_named = !name.is_empty();
     if cursor.at < series.len() {
         let mut pairs = Vec::new();
-        cursor.labels(!name.is_empty(), |label, value, offset| pairs.push((label, value, offset)))?;
+        cursor.labels(!has_metric || is_named, |label, value, offset| {
+            is_named |= matches!(label, LabelName::Metric);
+            pairs.push((label, value, offset));
+        })?;
         for (label, value, offset) in pairs {
-            let duplicate = seen.contains(&&*label) || owned.iter().any(|o| *o == *label);
-            if duplicate {
+            let label = match label {
+                LabelName::Metric => Cow::Borrowed(METRIC_NAME),
+                LabelName::Label(label) => label,
+            };
+            if seen.contains(&label) {
                 return Err(SeriesError { series: series.into(), offset, expected: "each label once" });
             }
             builder.set(&label, &value);
-            match label {
-                Cow::Borrowed(text) => seen.push(text),
-                Cow::Owned(text) => owned.push(text),
-            }
+            seen.push(label);
         }
+    }
+    if has_metric && !is_named {
+        return Err(cursor.expected_at(0, "a metric name"));
     }
     Ok(builder.build())
 }
 
-/// Undoes the escapes of a help text: `\\` and `\n` (and `\"` in OpenMetrics).
-pub fn unescape_help(text: &str) -> Cow<'_, str> {
-    unescape(text)
+/// What stands before a value in braces.
+enum LabelName<'a> {
+    /// Nothing: the value is the metric's name.
+    Metric,
+    Label(Cow<'a, str>),
 }
 
-fn unescape(text: &str) -> Cow<'_, str> {
+/// Where a text departs from the strict form that OpenMetrics demands: no blanks or line breaks outside strings, a comma
+/// between labels, no metric name among those of an exemplar. The rest is checked by [`labels_of`]'s rules.
+pub(super) fn strict_fault(text: &str, is_exemplar: bool) -> Option<(usize, &'static str)> {
+    let bytes = text.as_bytes();
+    let mut at = memchr::memchr(b'{', bytes)?;
+    if let Some(blank) = bytes[..at].iter().position(|byte| !is_name_byte(*byte)) {
+        return Some((blank, "'{' or a space and a value"));
+    }
+    let mut has_name = at > 0;
+    at += 1;
+    while bytes.get(at) != Some(&b'}') {
+        let start = at;
+        let quoted = bytes.get(at) == Some(&b'"');
+        at = match quoted {
+            true => string_end(bytes, at + 1).unwrap_or(bytes.len()),
+            false => at + bytes[at..].iter().position(|&b| !is_name_byte(b) || b == b':').unwrap_or(0),
+        };
+        if at == start || bytes[start].is_ascii_digit() {
+            return Some((start, "a label name"));
+        }
+        if quoted && !is_exemplar && !has_name && matches!(bytes.get(at), Some(b',' | b'}')) {
+            has_name = true;
+        } else {
+            if bytes.get(at) != Some(&b'=') {
+                return Some((at, "'='"));
+            }
+            if bytes.get(at + 1) != Some(&b'"') {
+                return Some((at + 1, "a string in double quotes"));
+            }
+            let value = at + 2;
+            at = string_end(bytes, value).unwrap_or(bytes.len());
+            let is_refused = |byte: &u8| *byte == b'\n' || is_exemplar && *byte == 0;
+            if let Some(refused) = bytes[value..at].iter().position(is_refused) {
+                return Some((value + refused, "a closing quote"));
+            }
+        }
+        match bytes.get(at) {
+            Some(b',') => at += 1,
+            Some(b'}') => break,
+            _ => return Some((at, "',' or '}'")),
+        }
+    }
+    (!is_exemplar && !has_name).then_some((0, "a metric name"))
+}
+
+/// Undoes the escapes of a help text: `\\` and `\n`, in OpenMetrics also `\"`.
+pub fn unescape_help(text: &str, format: Format) -> Cow<'_, str> {
+    unescape(text, format == Format::OpenMetrics)
+}
+
+fn unescape(text: &str, has_quotes: bool) -> Cow<'_, str> {
     if memchr::memchr(b'\\', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
@@ -110,7 +217,8 @@ fn unescape(text: &str) -> Cow<'_, str> {
         }
         match chars.next() {
             Some('n') => out.push('\n'),
-            Some(c @ ('\\' | '"')) => out.push(c),
+            Some('\\') => out.push('\\'),
+            Some('"') if has_quotes => out.push('"'),
             // Unknown escapes stay as written, as upstream leaves them.
             Some(c) => out.extend(['\\', c]),
             None => out.push('\\'),
@@ -119,6 +227,50 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The names and values of a series text as they are written, still escaped; the metric name in braces comes with an
+/// empty name. Of a text that is no series, whatever looks like pairs.
+#[derive(Debug, Clone)]
+pub(super) struct RawPairs<'a> {
+    cursor: Cursor<'a>,
+}
+
+impl<'a> RawPairs<'a> {
+    pub(super) fn of(series: &'a str) -> Self {
+        let at = memchr::memchr(b'{', series.as_bytes()).map_or(series.len(), |brace| brace + 1);
+        Self { cursor: Cursor { text: series, at } }
+    }
+}
+
+impl<'a> Iterator for RawPairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let cursor = &mut self.cursor;
+        while matches!(cursor.peek(), Some(b' ' | b'\t' | b',')) {
+            cursor.at += 1;
+        }
+        let name = match cursor.peek()? {
+            b'"' => {
+                let name = cursor.raw_string()?;
+                cursor.skip_blanks();
+                if cursor.peek() != Some(b'=') {
+                    return Some(("", name));
+                }
+                name
+            }
+            _ => cursor.bare_name(),
+        };
+        cursor.skip_blanks();
+        if cursor.peek() != Some(b'=') {
+            return None;
+        }
+        cursor.at += 1;
+        cursor.skip_blanks();
+        Some((name, cursor.raw_string()?))
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -163,7 +315,17 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let end = string_end(self.text.as_bytes(), start).ok_or_else(|| self.expected_at(start, "a closing quote"))?;
         self.at = end;
-        Ok(unescape(self.text.get(start..end - 1).unwrap_or("")))
+        Ok(unescape(self.text.get(start..end - 1).unwrap_or(""), true))
+    }
+
+    /// `"..."` from here on, as written.
+    fn raw_string(&mut self) -> Option<&'a str> {
+        let start = self.at + 1;
+        if self.peek() != Some(b'"') {
+            return None;
+        }
+        self.at = string_end(self.text.as_bytes(), start)?;
+        self.text.get(start..self.at - 1)
     }
 
     fn expect_quote(&mut self) -> Result<(), SeriesError> {
@@ -178,7 +340,7 @@ impl<'a> Cursor<'a> {
     fn labels(
         &mut self,
         mut has_name: bool,
-        mut push: impl FnMut(Cow<'a, str>, Cow<'a, str>, usize),
+        mut push: impl FnMut(LabelName<'a>, Cow<'a, str>, usize),
     ) -> Result<(), SeriesError> {
         self.expect(b'{', "'{'")?;
         while self.peek() != Some(b'}') {
@@ -186,24 +348,27 @@ impl<'a> Cursor<'a> {
             let quoted = self.peek() == Some(b'"');
             let label = if quoted { self.string()? } else { Cow::Borrowed(self.bare_name()) };
             self.skip_blanks();
-            if quoted && self.peek() != Some(b'=') {
+            let after_value = !quoted || self.peek() == Some(b'=');
+            if !after_value {
                 if has_name || label.is_empty() {
                     return Err(self.expected_at(start, "one metric name"));
                 }
                 has_name = true;
-                push(Cow::Borrowed(METRIC_NAME), label, start);
+                push(LabelName::Metric, label, start);
             } else {
                 if label.is_empty() || !(quoted || is_legacy_label_name(&label)) {
                     return Err(self.expected_at(start, "a label name"));
                 }
                 self.expect(b'=', "'='")?;
                 let value = self.string()?;
-                push(label, value, start);
+                push(LabelName::Label(label), value, start);
                 self.skip_blanks();
             }
             match self.peek() {
                 Some(b',') => self.expect(b',', "','")?,
                 Some(b'}') => break,
+                // The text format lets the comma be left out after a value.
+                Some(byte) if after_value && (is_name_byte(byte) || byte == b'"') => {}
                 _ => return Err(self.expected_at(self.at, "',' or '}'")),
             }
         }
@@ -233,6 +398,8 @@ mod tests {
         check(r#"{"my.metric","l.n"="v",a="b"}"#, Ok(r#"{__name__="my.metric", a="b", "l.n"="v"}"#));
         check(r#"m{}"#, Ok(r#"{__name__="m"}"#));
         check(r#"m{x=""}"#, Ok(r#"{__name__="m"}"#));
+        check(r#"m{x="1" y="2"}"#, Ok(r#"{__name__="m", x="1", y="2"}"#));
+        check(r#"{a="b","m"}"#, Ok(r#"{__name__="m", a="b"}"#));
         check(r#"m{x="a\qb"}"#, Ok(r#"{__name__="m", x="a\\qb"}"#));
     }
 
@@ -242,9 +409,45 @@ mod tests {
         check(r#"m{0x="1"}"#, Err("a label name"));
         check(r#"m{x=1}"#, Err("a string in double quotes"));
         check(r#"m{x "1"}"#, Err("'='"));
-        check(r#"m{x="1" y="2"}"#, Err("',' or '}'"));
+        check(r#"m{x="1"; y="2"}"#, Err("',' or '}'"));
+        check(r#"{"m" y="2"}"#, Err("',' or '}'"));
+        check(r#"{a="ok"}"#, Err("a metric name"));
+        check(r#"{__name__="ok"}"#, Err("a metric name"));
+        check(r#"m{__name__="n"}"#, Err("each label once"));
+        check(r#"{A}"#, Err("'='"));
+        check(r#"m{=""}"#, Err("a label name"));
+        check(r#"m{x="1",,y="2"}"#, Err("a label name"));
+        check(r#"m{x='1'}"#, Err("a string in double quotes"));
         check(r#"m{"n"}"#, Err("one metric name"));
+        assert_eq!(exemplar_labels_of(r#"{a="b"}"#).map(|l| l.to_string()), Ok(r#"{a="b"}"#.to_owned()));
+        assert!(exemplar_labels_of(r#"{"m",a="b"}"#).is_err() && exemplar_labels_of("m").is_err());
+        assert_eq!(series_len(br#"{"a","b = "c"} 1"#), None);
         assert_eq!(series_len(b"m{x=\"1\n"), None);
         assert_eq!(series_len(b"0m 1\n"), None);
+    }
+
+    #[test]
+    fn the_strict_form_has_no_blanks() {
+        let fault = |text: &str| strict_fault(text, false).map(|(_, expected)| expected);
+        for text in ["m", "m{}", r#"m{a="b",}"#, r#"{"m","a b"="c d",e="f"}"#, r#"m{a="\"",b="\\"}"#, "m{a=\"\0\"}"] {
+            assert_eq!(fault(text), None, "{text}");
+        }
+        for (text, expected) in [
+            (r#"m {a="b"}"#, "'{' or a space and a value"),
+            (r#"m{ a="b"}"#, "a label name"),
+            (r#"m{a="b", c="d"}"#, "a label name"),
+            (r#"m{a="b"c="d"}"#, "',' or '}'"),
+            (r#"m{,a="b"}"#, "a label name"),
+            (r#"m{a ="b"}"#, "'='"),
+            (r#"m{a='b'}"#, "a string in double quotes"),
+            (r#"{a="b",}"#, "a metric name"),
+            (r#"m{"n"}"#, "'='"),
+            ("m{a=\"b\nc\"}", "a closing quote"),
+        ] {
+            assert_eq!(fault(text), Some(expected), "{text}");
+        }
+        assert_eq!(strict_fault(r#"{a="b"}"#, true), None);
+        assert_eq!(strict_fault(r#"{a}"#, true), Some((2, "'='")));
+        assert_eq!(strict_fault(r#"{"a",b="c"}"#, true), Some((4, "'='")));
     }
 }

@@ -1,7 +1,9 @@
 //! The text format, versions 0.0.4 and 1.0.0.
 
-use super::number::float;
-use super::series::series_len;
+use model::metadata::MetricType;
+
+use super::number::{float, short_float};
+use super::series::{family_name, series_len};
 use super::{Entry, ParseError, SampleLine};
 
 /// Parses a text page line by line. See [`super::Parser::advance`] for the contract.
@@ -44,18 +46,27 @@ impl<'a> TextParser<'a> {
         let offset = self.at;
         let rest = &self.page.as_bytes()[offset..];
         let is_predicted = !predicted.is_empty()
-            && rest.starts_with(predicted.as_bytes())
-            && matches!(rest.get(predicted.len()), Some(b' ' | b'\t'));
+            && matches!(rest.get(predicted.len()), Some(b' ' | b'\t'))
+            && rest.starts_with(predicted.as_bytes());
         let len = match is_predicted {
             true => predicted.len(),
             false => series_len(rest).ok_or_else(|| self.expected(offset, "a metric name and labels"))?,
         };
         let series = self.slice(offset, offset + len);
         let value_at = self.skip_blanks(offset + len);
-        let value_end = self.word_end(value_at);
-        let value = float(self.slice(value_at, value_end)).ok_or_else(|| self.expected(value_at, "a value"))?;
-        let timestamp = self.timestamp(value_end)?;
+        let (value, len) = match short_float(&self.page.as_bytes()[value_at..]) {
+            Some(short) => short,
+            None => self.value(value_at)?,
+        };
+        let timestamp = self.timestamp(value_at + len)?;
         Ok(SampleLine { series, predicted: is_predicted, value, timestamp, start: 0, exemplar: None, offset })
+    }
+
+    #[cold]
+    fn value(&self, at: usize) -> Result<(f64, usize), ParseError> {
+        let end = self.word_end(at);
+        let value = float(self.slice(at, end)).ok_or_else(|| self.expected(at, "a value"))?;
+        Ok((value, end - at))
     }
 
     /// The optional timestamp in milliseconds, and the end of the line.
@@ -69,7 +80,12 @@ impl<'a> TextParser<'a> {
         let start = self.skip_blanks(at);
         let end = self.word_end(start);
         let timestamp = match end > start {
-            true => Some(self.slice(start, end).parse().map_err(|_| self.expected(start, "a timestamp in ms"))?),
+            true => {
+                // Digits alone: a sign is no part of a timestamp.
+                let digits = self.slice(start, end);
+                let parsed = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
+                Some(parsed.ok_or_else(|| self.expected(start, "a timestamp in ms"))?)
+            }
             false => None,
         };
         let end = self.skip_blanks(end);
@@ -84,26 +100,38 @@ impl<'a> TextParser<'a> {
     /// `# HELP`, `# TYPE`, or a comment to skip.
     fn comment(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         let start = self.at;
-        let line_end = memchr::memchr(b'\n', &self.page.as_bytes()[start..]).map_or(self.page.len(), |n| start + n);
-        self.at = (line_end + 1).min(self.page.len());
+        let bytes = self.page.as_bytes();
+        let line_end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |n| start + n);
+        self.at = (line_end + 1).min(bytes.len());
         let keyword_at = self.skip_blanks(start + 1);
-        let keyword_end = self.word_end(keyword_at);
-        let keyword = self.slice(keyword_at, keyword_end);
-        if !matches!(keyword, "HELP" | "TYPE") {
+        let keyword = bytes.get(keyword_at..keyword_at + 4).unwrap_or(b"");
+        let is_keyword = keyword_at > start + 1
+            && matches!(keyword, b"HELP" | b"TYPE")
+            && matches!(bytes.get(keyword_at + 4), Some(b' ' | b'\t'));
+        if !is_keyword {
             return Ok(None);
         }
-        let name_at = self.skip_blanks(keyword_end);
+        let name_at = self.skip_blanks(keyword_at + 4);
         let (name, name_end) =
             family_name(self.page, name_at).ok_or_else(|| self.expected(name_at, "a metric name"))?;
-        let text_at = self.skip_blanks(name_end).min(line_end);
+        // One blank divides; further ones are part of the text.
+        let text_at = (name_end + 1).min(line_end);
         let text = self.slice(text_at, line_end);
-        if keyword == "HELP" {
+        if keyword == b"HELP" {
             return Ok(Some(Entry::Help { name, text }));
         }
-        let metric_type = text.trim_end().parse().map_err(|_| self.expected(text_at, "a metric type"))?;
+        let metric_type = match text {
+            "counter" => MetricType::Counter,
+            "gauge" => MetricType::Gauge,
+            "histogram" => MetricType::Histogram,
+            "summary" => MetricType::Summary,
+            "untyped" => MetricType::Unknown,
+            _ => return Err(self.expected(text_at, "a metric type")),
+        };
         Ok(Some(Entry::Type { name, metric_type }))
     }
 
+    #[inline]
     fn skip_blanks(&self, mut at: usize) -> usize {
         while matches!(self.page.as_bytes().get(at), Some(b' ' | b'\t')) {
             at += 1;
@@ -117,32 +145,20 @@ impl<'a> TextParser<'a> {
     }
 
     /// Both ends lie beside ASCII bytes, so the slice is never `None`.
+    #[inline]
     fn slice(&self, start: usize, end: usize) -> &'a str {
         self.page.get(start..end).unwrap_or("")
     }
 
+    #[cold]
     fn expected(&self, offset: usize, expected: &'static str) -> ParseError {
         ParseError::at(self.page, offset, expected)
     }
 }
 
-/// A family's name at `at`, bare or quoted, and where it ends.
-pub(super) fn family_name(page: &str, at: usize) -> Option<(&str, usize)> {
-    let rest = page.get(at..)?;
-    if let Some(quoted) = rest.strip_prefix('"') {
-        let len = quoted.find(['"', '\n'])?;
-        let ends = quoted.as_bytes().get(len) == Some(&b'"');
-        return (ends && len > 0).then(|| (quoted.get(..len).unwrap_or(""), at + len + 2));
-    }
-    let len = rest.bytes().position(|b| matches!(b, b' ' | b'\t' | b'\n')).unwrap_or(rest.len());
-    let name = rest.get(..len)?;
-    model::labels::is_legacy_metric_name(name).then_some((name, at + len))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::metadata::MetricType;
 
     fn entries(page: &str) -> Result<Vec<Entry<'_>>, ParseError> {
         let mut parser = TextParser::new(page);
@@ -192,11 +208,46 @@ mod tests {
             ("a 1\r\n", 1, 2, "a value"),
             ("# TYPE a nonsense\n", 1, 9, "a metric type"),
             ("# HELP 0a x\n", 1, 7, "a metric name"),
+            ("# HELP \n", 1, 7, "a metric name"),
+            ("# TYPE #\n", 1, 7, "a metric name"),
+            ("# TYPE a gauge \n", 1, 9, "a metric type"),
+            ("# TYPE a  gauge\n", 1, 9, "a metric type"),
+            ("# TYPE a info\n", 1, 9, "a metric type"),
+            ("# TYPE a\n", 1, 8, "a metric type"),
+            ("a 1 -5\n", 1, 4, "a timestamp in ms"),
+            ("a 1 +5\n", 1, 4, "a timestamp in ms"),
+            ("a 1 1_2\n", 1, 4, "a timestamp in ms"),
+            ("a 1 99999999999999999999\n", 1, 4, "a timestamp in ms"),
+            ("a true\n", 1, 2, "a value"),
+            ("a 1_2\n", 1, 2, "a value"),
+            ("a 1e999\n", 1, 2, "a value"),
+            ("a 1{\n", 1, 2, "a value"),
+            ("a\0 1\n", 1, 1, "a value"),
+            ("a{b=\"\0", 1, 0, "a metric name and labels"),
             ("a 0x10\n", 1, 2, "a value"),
             ("a{b=\"c", 1, 0, "a metric name and labels"),
         ] {
             let error = entries(page).unwrap_err();
             assert_eq!((error.line, error.offset, error.expected), (line, offset, expected), "{page:?}");
         }
+    }
+
+    #[test]
+    fn lenient_where_upstream_is() {
+        for (page, expected) in [
+            ("#\tTYPE a\tcounter\n", 1),
+            ("#HELP 0 is a comment\n# HELPless\n#\n# HELP\n", 0),
+            ("# HELP a\n# HELP a \n", 2),
+            ("a{b=\"c\"}1\n", 1),
+            ("a{b=\"line\nbreak\"} 1 5", 1),
+            ("{\"u.x\",\"l.x\"=\"1\"} 1\n", 1),
+            ("a{b=\"\0\"} 1\n", 1),
+            ("a 1 123\t \n\n\t\n b 2", 2),
+        ] {
+            assert_eq!(entries(page).map(|entries| entries.len()), Ok(expected), "{page:?}");
+        }
+        let help = entries("# HELP a  two\n# HELP \"b\\\"c\" x").unwrap();
+        assert_eq!(help[0], Entry::Help { name: "a", text: " two" });
+        assert_eq!(help[1], Entry::Help { name: "b\\\"c", text: "x" });
     }
 }
