@@ -15,6 +15,7 @@
 pub mod config;
 pub mod discovery;
 pub mod failure_log;
+pub mod features;
 pub mod fetch;
 pub mod ingest;
 pub mod limits;
@@ -24,5 +25,6 @@ pub mod metrics;
 pub mod pool;
 pub mod report;
 pub mod scrape_loop;
+pub mod series_budget;
 pub mod series_cache;
 pub mod target;

@@ -236,5 +236,7 @@ impl Metrics {
         self.pool_targets.remove(&labels);
         self.pool_syncs.remove(&labels);
         self.sync_failures.remove(&labels);
+        self.excess_samples.remove(&labels);
+        self.active_series.remove(&labels);
     }
 }

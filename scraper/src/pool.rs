@@ -11,12 +11,14 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::JobConfig;
+use crate::config::{JobConfig, Limits};
 use crate::failure_log::FailureLog;
+use crate::features::Features;
 use crate::fetch::Fetcher;
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
 use crate::scrape_loop::{Memory, PoolContext, ScrapeLoop, Stop};
+use crate::series_budget::SeriesBudget;
 use crate::target::{Outcome, Target, TargetGroup, discovered_labels, from_discovered};
 
 /// What every pool of a server gets.
@@ -32,6 +34,8 @@ pub struct Shared {
     pub offset_seed: u64,
     /// Sent with each request.
     pub user_agent: String,
+    /// Experimental parts that are switched on.
+    pub features: Features,
 }
 
 struct Active {
@@ -69,6 +73,10 @@ pub struct PoolView {
     pub dropped: Vec<Labels>,
     /// How many were dropped.
     pub dropped_count: usize,
+    /// Its active series, and what its limits of them dropped.
+    pub series: Arc<SeriesBudget>,
+    /// Those limits, and the others.
+    pub limits: Limits,
 }
 
 /// What a sync has to do.
@@ -106,6 +114,10 @@ impl Pool {
     /// # Errors
     /// If the job's HTTP client cannot be built.
     pub async fn new(job: JobConfig, shared: Shared) -> Result<Self, ClientError> {
+        Self::with_budget(job, shared, Arc::default()).await
+    }
+
+    async fn with_budget(job: JobConfig, shared: Shared, budget: Arc<SeriesBudget>) -> Result<Self, ClientError> {
         let client = HttpClient::new(job.written.http_client(), &shared.user_agent).await?;
         let fetcher = Fetcher::new(&job);
         let failures = FailureLog::at(&job.written.scrape_failure_log_file);
@@ -119,6 +131,8 @@ impl Pool {
             metrics: shared.metrics,
             clock: shared.clock,
             offset_seed: shared.offset_seed,
+            features: shared.features,
+            budget,
             forced_error: Mutex::new(None),
         };
         Ok(Self { context: Arc::new(context), active: HashMap::new(), dropped: Vec::new(), dropped_count: 0 })
@@ -227,7 +241,8 @@ impl Pool {
         groups: impl IntoIterator<Item = &'a TargetGroup>,
     ) -> Result<(), ClientError> {
         let plan = plan(&job, groups);
-        let mut fresh = Pool::new(job, shared).await?;
+        // Series that are handed over keep their places.
+        let mut fresh = Pool::with_budget(job, shared, Arc::clone(&self.context.budget)).await?;
         let all = self.active.keys().copied().collect();
         let memories =
             self.stop(all, |hash| if plan.wanted.contains_key(&hash) { Stop::HandOver } else { Stop::MarkStale }).await;
@@ -255,6 +270,8 @@ impl Pool {
             active,
             dropped: self.dropped.clone(),
             dropped_count: self.dropped_count,
+            series: Arc::clone(&self.context.budget),
+            limits: self.context.job.limits,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::sample::Timestamp;
-use model::storage::{AppendError, Appendable, StorageError};
+use model::storage::{AppendError, Appendable, Appender, StorageError};
 use net::client::HttpClient;
 use net::clock::Clock;
 use parking_lot::Mutex;
@@ -13,11 +13,13 @@ use tokio::time::Instant;
 
 use crate::config::JobConfig;
 use crate::failure_log::FailureLog;
+use crate::features::Features;
 use crate::fetch::{FetchError, Fetcher, Page};
-use crate::ingest::{Counts, IngestError, Ingestion, SampleRules, shortened};
+use crate::ingest::{Counts, IngestError, Ingestion, Remembered, SampleRules, shortened};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
 use crate::report::{Report, Reporter};
+use crate::series_budget::SeriesBudget;
 use crate::series_cache::SeriesCache;
 use crate::target::{Health, Target};
 
@@ -53,6 +55,10 @@ pub struct PoolContext {
     pub clock: Clock,
     /// Differs between servers, so that they do not scrape at the same moment.
     pub offset_seed: u64,
+    /// What is switched on.
+    pub features: Features,
+    /// Active series of all its targets.
+    pub budget: Arc<SeriesBudget>,
     /// Why no target of the pool may be scraped, if so (target limit).
     pub forced_error: Mutex<Option<String>>,
 }
@@ -92,7 +98,7 @@ impl ScrapeLoop {
         metadata: Arc<Mutex<MetadataCache>>,
         memory: Memory,
     ) -> Self {
-        let rules = SampleRules::new(&pool.job, target.labels.clone());
+        let rules = SampleRules::new(&pool.job, target.labels.clone(), pool.features);
         let reporter = Reporter::new(target.labels.clone(), pool.job.extra_metrics);
         Self { pool, target, metadata, rules, reporter, cache: memory.cache }
     }
@@ -170,6 +176,7 @@ impl ScrapeLoop {
         status.last_error = result.as_ref().err().map(|e| shortened(&e.to_string()).into_owned()).unwrap_or_default();
         status.last_scrape_ms = Some(at.0);
         status.last_duration_seconds = seconds;
+        status.excess_series = result.as_ref().map_or(0, |counts| counts.excess);
         drop(status);
         if let Err(error) = &result {
             tracing::debug!(scrape_pool = %self.pool.job.name, target = %self.target.url, %error, "scrape failed");
@@ -187,7 +194,12 @@ impl ScrapeLoop {
     }
 
     /// One scrape is one batch: the page's samples, stale markers and the report, committed together.
-    fn ingest(&mut self, at: Timestamp, seconds: f64, fetched: Result<Page, ScrapeError>) -> Result<(), ScrapeError> {
+    fn ingest(
+        &mut self,
+        at: Timestamp,
+        seconds: f64,
+        fetched: Result<Page, ScrapeError>,
+    ) -> Result<Counts, ScrapeError> {
         let bytes = match &fetched {
             Ok(page) => page.body.len() as i64,
             Err(ScrapeError::Fetch(FetchError::BodyTooLarge)) => -1,
@@ -197,15 +209,16 @@ impl ScrapeLoop {
         let mut appender = storage.appender();
         let result = fetched.and_then(|page| {
             let mut metadata = self.metadata.lock();
-            let ingestion = Ingestion::new(&self.rules, &mut self.cache, &mut *appender, at);
-            Ok(ingestion.page(page.format, &page.body, &mut metadata)?)
+            let remembered = Remembered { cache: &mut self.cache, metadata: &mut metadata, budget: &self.pool.budget };
+            let ingestion = Ingestion::new(&self.rules, remembered, &mut *appender, at);
+            Ok(ingestion.page(page.format, &page.body)?)
         });
         let result = match result {
             Ok(counts) => Ok(counts),
             Err(error) => {
                 appender.rollback();
                 appender = storage.appender();
-                Ingestion::new(&self.rules, &mut self.cache, &mut *appender, at).nothing()?;
+                self.end_series(&mut *appender, at)?;
                 Err(error)
             }
         };
@@ -220,7 +233,7 @@ impl ScrapeLoop {
             tracing::warn!(target = %self.target.url, %error, "scrape could not be stored");
             return Err(error.into());
         }
-        result.map(|_| ())
+        result
     }
 
     fn count(&self, result: &Result<Counts, ScrapeError>, counts: &Counts) {
@@ -228,6 +241,10 @@ impl ScrapeLoop {
         metrics.out_of_order.inc_by(counts.out_of_order);
         metrics.duplicate.inc_by(counts.duplicate);
         metrics.out_of_bounds.inc_by(counts.out_of_bounds);
+        let labels = Metrics::pool_labels(&self.pool.job.name);
+        if counts.excess > 0 {
+            metrics.excess_samples.get_or_create(&labels).inc_by(counts.excess);
+        }
         let refused = counts.out_of_order + counts.duplicate + counts.out_of_bounds;
         if refused > 0 {
             let Counts { out_of_order, duplicate, out_of_bounds, .. } = counts;
@@ -242,12 +259,19 @@ impl ScrapeLoop {
         };
     }
 
+    /// Ends every series of the target's pages.
+    fn end_series(&mut self, appender: &mut dyn Appender, at: Timestamp) -> Result<(), IngestError> {
+        let mut metadata = self.metadata.lock();
+        let remembered = Remembered { cache: &mut self.cache, metadata: &mut metadata, budget: &self.pool.budget };
+        Ingestion::new(&self.rules, remembered, appender, at).nothing()
+    }
+
     /// Ends every series of the target, its report's too.
     fn end(&mut self) -> Result<(), IngestError> {
         let at = Timestamp(self.pool.clock.now_ms());
         let storage = Arc::clone(&self.pool.storage);
         let mut appender = storage.appender();
-        Ingestion::new(&self.rules, &mut self.cache, &mut *appender, at).nothing()?;
+        self.end_series(&mut *appender, at)?;
         self.reporter.append(&mut *appender, at, &Report::stale())?;
         appender.commit().map_err(AppendError::from)?;
         Ok(())

@@ -8,6 +8,8 @@ use hashbrown::HashTable;
 use model::storage::SeriesRef;
 use std::hash::BuildHasher;
 
+use crate::series_budget::MetricSlot;
+
 /// No entry.
 const NONE: u32 = u32::MAX;
 
@@ -17,10 +19,12 @@ const KEPT_SCRAPES: u32 = 10;
 /// What a line of the page becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// A series of the storage.
-    Series(SeriesRef),
+    /// A series of the storage, counted there among the job's.
+    Series(SeriesRef, MetricSlot),
     /// Nothing: metric relabelling drops it.
     Dropped,
+    /// Nothing for now: it would be a new series beyond a limit.
+    Excess(MetricSlot),
 }
 
 #[derive(Debug)]
@@ -35,6 +39,30 @@ struct Entry {
     seen: u32,
     /// Whether its last sample is subject to staleness: it had no timestamp of its own, or those are tracked.
     tracked: bool,
+    /// Whether its series holds a place of the job's budget.
+    counted: bool,
+}
+
+/// What is known of a line that was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its entry.
+    pub index: EntryIndex,
+    /// What it becomes.
+    pub fate: Fate,
+    /// Whether it is on this page already.
+    pub repeated: bool,
+    /// Whether its series holds a place of the job's budget.
+    pub counted: bool,
+}
+
+/// What ends with a line that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vanished {
+    /// The series that goes stale.
+    pub stale: Option<SeriesRef>,
+    /// The place of the budget that is given back.
+    pub released: Option<MetricSlot>,
 }
 
 /// Index of an entry.
@@ -55,6 +83,8 @@ pub struct SeriesCache {
     /// The entry that was first on the page.
     first: u32,
     evict_at: u32,
+    /// When counting began, by entry; empty unless that is asked for. A change is told to the storage once.
+    starts: Vec<i64>,
 }
 
 impl Default for SeriesCache {
@@ -68,6 +98,7 @@ impl Default for SeriesCache {
             previous: NONE,
             first: NONE,
             evict_at: KEPT_SCRAPES,
+            starts: Vec::new(),
         }
     }
 }
@@ -106,10 +137,10 @@ impl SeriesCache {
         }
     }
 
-    /// The entry of a line, if it is known, and whether the line is on this page already. `predicted` says that the line
-    /// is the one that [`SeriesCache::predicted`] gave. Remembers the order.
+    /// What is known of a line, if anything. `predicted` says that it is the one that [`SeriesCache::predicted`] gave.
+    /// Remembers the order.
     #[inline]
-    pub fn find(&mut self, series: &str, predicted: bool) -> Option<(EntryIndex, Fate, bool)> {
+    pub fn find(&mut self, series: &str, predicted: bool) -> Option<Known> {
         let index = match predicted && !series.is_empty() {
             true => self.predicted_index(),
             false => self.lookup(series)?,
@@ -118,13 +149,13 @@ impl SeriesCache {
     }
 
     #[inline]
-    fn visit(&mut self, index: u32) -> (EntryIndex, Fate, bool) {
+    fn visit(&mut self, index: u32) -> Known {
         self.follow(index);
         let scrape = self.scrape;
         let entry = &mut self.entries[index as usize];
         let repeated = entry.seen == scrape;
         entry.seen = scrape;
-        (EntryIndex(index), entry.fate, repeated)
+        Known { index: EntryIndex(index), fate: entry.fate, repeated, counted: entry.counted }
     }
 
     /// Notes that `index` came after the line before, and moves on.
@@ -145,7 +176,8 @@ impl SeriesCache {
     /// Remembers a line that [`SeriesCache::find`] did not know.
     pub fn insert(&mut self, series: &str, fate: Fate) -> EntryIndex {
         let hash = self.hasher.hash_one(series);
-        let entry = Entry { series: series.into(), hash, fate, next: NONE, seen: self.scrape, tracked: false };
+        let entry =
+            Entry { series: series.into(), hash, fate, next: NONE, seen: self.scrape, tracked: false, counted: false };
         let index = match self.free.pop() {
             Some(slot) => {
                 self.entries[slot as usize] = entry;
@@ -163,9 +195,26 @@ impl SeriesCache {
         EntryIndex(index)
     }
 
-    /// Replaces what a line becomes, when its series was gone from storage.
+    /// Replaces what a line becomes: a series that was gone from storage, or another. A line that is dropped from now on
+    /// holds no place.
     pub fn update(&mut self, index: EntryIndex, fate: Fate) {
-        self.entries[index.0 as usize].fate = fate;
+        let entry = &mut self.entries[index.0 as usize];
+        entry.fate = fate;
+        entry.counted &= fate != Fate::Dropped;
+    }
+
+    /// Says that the line's series holds a place of the job's budget.
+    pub fn count(&mut self, index: EntryIndex) {
+        self.entries[index.0 as usize].counted = true;
+    }
+
+    /// Notes when the counting of the line's series began; whether that is news.
+    pub fn note_start(&mut self, index: EntryIndex, start: i64) -> bool {
+        let index = index.0 as usize;
+        if self.starts.len() <= index {
+            self.starts.resize(self.entries.len(), 0);
+        }
+        std::mem::replace(&mut self.starts[index], start) != start
     }
 
     /// Says whether the line's series goes stale when the line vanishes.
@@ -174,13 +223,18 @@ impl SeriesCache {
         self.entries[index.0 as usize].tracked = tracked;
     }
 
-    /// Series whose lines were tracked before this scrape and are not on this page; they are no longer tracked after.
-    pub fn vanished(&mut self, mut each: impl FnMut(SeriesRef, &str)) {
+    /// Tells what ends with the lines that are not on this page: the series that were tracked before this scrape, which
+    /// no longer are after, and the places they held.
+    pub fn vanished(&mut self, mut each: impl FnMut(Vanished)) {
         let scrape = self.scrape;
-        for entry in self.entries.iter_mut().filter(|e| e.tracked && e.seen != scrape) {
-            entry.tracked = false;
-            if let Fate::Series(series) = entry.fate {
-                each(series, &entry.series);
+        for entry in self.entries.iter_mut().filter(|e| (e.tracked || e.counted) && e.seen != scrape) {
+            let (tracked, counted) = (std::mem::take(&mut entry.tracked), std::mem::take(&mut entry.counted));
+            match entry.fate {
+                Fate::Series(series, slot) => {
+                    each(Vanished { stale: tracked.then_some(series), released: counted.then_some(slot) });
+                }
+                Fate::Excess(slot) => each(Vanished { stale: None, released: counted.then_some(slot) }),
+                Fate::Dropped => {}
             }
         }
     }
@@ -201,6 +255,9 @@ impl SeriesCache {
                 slot.remove();
             }
             entry.series = "".into();
+            if let Some(start) = self.starts.get_mut(index as usize) {
+                *start = 0;
+            }
             self.free.push(index);
         }
     }
@@ -218,16 +275,16 @@ mod tests {
             let hit = cache.predicted() == *series;
             predicted += usize::from(hit);
             let index = match cache.find(series, hit) {
-                Some((index, _, repeated)) => {
-                    assert!(!repeated);
-                    index
+                Some(known) => {
+                    assert!(!known.repeated);
+                    known.index
                 }
-                None => cache.insert(series, Fate::Series(SeriesRef(series.len() as u64))),
+                None => cache.insert(series, Fate::Series(SeriesRef(series.len() as u64), MetricSlot::NONE)),
             };
             cache.track(index, true);
         }
         let mut vanished = Vec::new();
-        cache.vanished(|series, _| vanished.push(series.0));
+        cache.vanished(|gone| vanished.extend(gone.stale.map(|series| series.0)));
         cache.end();
         (predicted, vanished)
     }
@@ -261,6 +318,6 @@ mod tests {
         let mut cache = SeriesCache::default();
         cache.begin();
         cache.insert("a", Fate::Dropped);
-        assert_eq!(cache.find("a", false).map(|(_, fate, repeated)| (fate, repeated)), Some((Fate::Dropped, true)));
+        assert_eq!(cache.find("a", false).map(|known| (known.fate, known.repeated)), Some((Fate::Dropped, true)));
     }
 }

@@ -66,6 +66,8 @@ pub struct Status {
     pub last_scrape_ms: Option<i64>,
     /// How long it took, in seconds.
     pub last_duration_seconds: f64,
+    /// How many of its samples were dropped, since their series were new beyond a limit of active series.
+    pub excess_series: u64,
 }
 
 /// Something to scrape. Equal targets have equal `labels` and `url`.

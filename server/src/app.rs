@@ -175,6 +175,7 @@ impl App {
             clock,
             offset_seed: offset_seed(&loaded.global.external_labels),
             user_agent: USER_AGENT.to_owned(),
+            features: options.features.scraping(),
         });
         let rule_metrics = rules::metrics::Metrics::register(&registry);
         let notifier = Arc::new(Fanout {

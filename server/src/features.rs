@@ -21,6 +21,16 @@ pub struct Features {
 }
 
 impl Features {
+    /// What scraping is told of them.
+    pub fn scraping(&self) -> scraper::features::Features {
+        scraper::features::Features {
+            start_zeros: self.ingest.zero_at_start,
+            start_timestamps: self.ingest.starts,
+            metadata: self.ingest.metadata,
+            type_and_unit_labels: self.ingest.type_and_unit,
+        }
+    }
+
     /// From the names given. Unknown ones are told and have no effect, as upstream has it.
     pub fn from_names(names: &[String]) -> Self {
         let mut features = Self::default();

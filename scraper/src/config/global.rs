@@ -39,6 +39,12 @@ pub struct GlobalConfig {
     pub body_size_limit: ByteSize,
     #[serde(skip_serializing_if = "is_default")]
     pub sample_limit: u64,
+    /// Not upstream's: see [`super::ScrapeConfig`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub active_series_limit: u64,
+    /// Not upstream's: see [`super::ScrapeConfig`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub metric_series_limit: u64,
     #[serde(skip_serializing_if = "is_default")]
     pub target_limit: u64,
     #[serde(skip_serializing_if = "is_default")]
@@ -73,6 +79,8 @@ impl Default for GlobalConfig {
             external_labels: Labels::empty(),
             body_size_limit: ByteSize(0),
             sample_limit: 0,
+            active_series_limit: 0,
+            metric_series_limit: 0,
             target_limit: 0,
             label_limit: 0,
             label_name_length_limit: 0,

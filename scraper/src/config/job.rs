@@ -23,6 +23,10 @@ pub struct Limits {
     pub samples: u64,
     /// Targets per job after relabelling.
     pub targets: u64,
+    /// Active series per job, over all its targets; what is new beyond it is dropped.
+    pub active_series: u64,
+    /// Active series per metric of a job, likewise.
+    pub metric_series: u64,
     /// Labels per series.
     pub labels: u64,
     /// Bytes of a label name.
@@ -77,6 +81,12 @@ with_discovery! {
         pub body_size_limit: ByteSize,
         #[serde(skip_serializing_if = "is_default")]
         pub sample_limit: u64,
+        /// Not upstream's: how many active series all targets of the job may have together.
+        #[serde(skip_serializing_if = "is_default")]
+        pub active_series_limit: u64,
+        /// Not upstream's: how many of them one metric may have.
+        #[serde(skip_serializing_if = "is_default")]
+        pub metric_series_limit: u64,
         #[serde(skip_serializing_if = "is_default")]
         pub target_limit: u64,
         #[serde(skip_serializing_if = "is_default")]
@@ -264,6 +274,8 @@ impl ScrapeConfig {
     fn inherit_limits(&mut self, global: &GlobalConfig) -> Limits {
         or_inherited(&mut self.body_size_limit, global.body_size_limit);
         or_inherited(&mut self.sample_limit, global.sample_limit);
+        or_inherited(&mut self.active_series_limit, global.active_series_limit);
+        or_inherited(&mut self.metric_series_limit, global.metric_series_limit);
         or_inherited(&mut self.target_limit, global.target_limit);
         or_inherited(&mut self.label_limit, global.label_limit);
         or_inherited(&mut self.label_name_length_limit, global.label_name_length_limit);
@@ -272,6 +284,8 @@ impl ScrapeConfig {
         Limits {
             samples: self.sample_limit,
             targets: self.target_limit,
+            active_series: self.active_series_limit,
+            metric_series: self.metric_series_limit,
             labels: self.label_limit,
             label_name_bytes: self.label_name_length_limit,
             label_value_bytes: self.label_value_length_limit,

@@ -30,6 +30,7 @@ pub(super) struct Converted {
     pub(super) series: String,
     pub(super) value: HistogramValue,
     pub(super) timestamp: Option<i64>,
+    pub(super) start: i64,
     pub(super) exemplars: Vec<OwnedExemplar>,
 }
 
@@ -51,6 +52,7 @@ pub(super) struct ClassicHistograms {
     count: Option<f64>,
     sum: f64,
     timestamp: Option<i64>,
+    start: i64,
     exemplars: Vec<OwnedExemplar>,
 }
 
@@ -83,6 +85,7 @@ impl ClassicHistograms {
             Part::Count => self.count = Some(line.value),
         }
         self.timestamp = self.timestamp.or(line.timestamp);
+        self.start = self.start.max(line.start);
         if let Some(exemplar) = line.exemplar {
             self.exemplars.push(OwnedExemplar {
                 labels: exemplar.labels.to_owned(),
@@ -95,7 +98,7 @@ impl ClassicHistograms {
 
     /// The histogram being gathered, if it makes one.
     pub(super) fn finish(&mut self) -> Option<Converted> {
-        let Self { labels, mut buckets, count, sum, timestamp, exemplars } = std::mem::take(self);
+        let Self { labels, mut buckets, count, sum, timestamp, start, exemplars } = std::mem::take(self);
         let labels = labels?;
         buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         buckets.dedup_by(|later, earlier| later.0 == earlier.0);
@@ -124,6 +127,6 @@ impl ClassicHistograms {
         };
         let mut series = String::new();
         push_series(&mut series, labels.metric_name().unwrap_or(""), "", &labels.without_metric_name());
-        Some(Converted { series, value, timestamp, exemplars })
+        Some(Converted { series, value, timestamp, start, exemplars })
     }
 }

@@ -10,9 +10,14 @@ use model::relabel::{self, RelabelRule, Verdict};
 use model::sample::is_stale;
 
 use super::IngestError;
+use super::family::Family;
 use crate::config::{HistogramConfig, JobConfig, Limits};
+use crate::features::Features;
 use crate::limits;
 
+/// Labels of the feature `type-and-unit-labels`.
+const METRIC_TYPE: &str = "__type__";
+const METRIC_UNIT: &str = "__unit__";
 /// Prefix of scraped labels that clash with the target's, unless `honor_labels`.
 const EXPORTED_PREFIX: &str = "exported_";
 
@@ -27,11 +32,12 @@ pub struct SampleRules {
     pub(super) limits: Limits,
     pub(super) histograms: HistogramConfig,
     names: NameScheme,
+    pub(super) features: Features,
 }
 
 impl SampleRules {
     /// For one target of `job`.
-    pub fn new(job: &JobConfig, target_labels: Labels) -> Self {
+    pub fn new(job: &JobConfig, target_labels: Labels, features: Features) -> Self {
         Self {
             target_labels,
             honor_labels: job.written.honor_labels,
@@ -41,6 +47,7 @@ impl SampleRules {
             limits: job.limits,
             histograms: job.histograms,
             names: job.names,
+            features,
         }
     }
 
@@ -75,10 +82,15 @@ impl SampleRules {
     }
 
     /// The labels a scraped series is stored under, or `None` if metric relabelling drops it.
-    pub(super) fn stored_labels(&self, series: &str, family: MetricType) -> Result<Option<Labels>, IngestError> {
+    pub(super) fn stored_labels(&self, series: &str, family: &Family) -> Result<Option<Labels>, IngestError> {
         let scraped = labels_of(series)?;
         let mut builder = scraped.to_builder();
-        normalise_bounds(&mut builder, family);
+        normalise_bounds(&mut builder, family.metric_type);
+        if self.features.type_and_unit_labels && family.has(series) {
+            add_type_and_unit(&mut builder, family);
+        }
+        let scraped = builder.build();
+        let mut builder = scraped.to_builder();
         self.add_target_labels(&scraped, &mut builder);
         if relabel::apply(&self.relabel, &mut builder) == Verdict::Drop {
             return Ok(None);
@@ -125,6 +137,16 @@ fn normalise_bounds(builder: &mut LabelsBuilder, family: MetricType) {
     };
     if let Some(bound) = builder.get(label).and_then(|text| text.parse::<f64>().ok()) {
         builder.set(label, &print_float_canonical(bound));
+    }
+}
+
+/// What the family says of itself wins over what the line says.
+fn add_type_and_unit(builder: &mut LabelsBuilder, family: &Family) {
+    if family.metric_type != MetricType::Unknown {
+        builder.set(METRIC_TYPE, family.metric_type.as_str());
+    }
+    if !family.unit.is_empty() {
+        builder.set(METRIC_UNIT, &family.unit);
     }
 }
 

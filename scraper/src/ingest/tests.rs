@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::{GlobalConfig, ScrapeConfig};
+use crate::features::Features;
+use model::exemplar::Exemplar;
 use model::labels;
 use model::labels::Labels;
 use model::metadata::Metadata;
@@ -18,18 +20,28 @@ struct Recorder {
     /// Series and value, as absolute counts.
     histograms: Vec<(u64, model::histogram::FloatHistogram)>,
     exemplars: Vec<(u64, f64)>,
+    metadata: Vec<(u64, Metadata)>,
+    /// Series and start of samples that have one, and samples wanted in order alone.
+    starts: Vec<(u64, i64)>,
+    in_order: Vec<(u64, i64)>,
     by_labels: usize,
 }
 
-impl Appender for Recorder {
-    fn append(&mut self, labels: &Labels, at: Timestamp, value: NewValue<'_>) -> Result<SeriesRef, AppendError> {
-        self.by_labels += 1;
+impl Recorder {
+    fn series_of(&mut self, labels: &Labels) -> SeriesRef {
         let known = self.series.iter().position(|l| l == labels);
         let index = known.unwrap_or_else(|| {
             self.series.push(labels.clone());
             self.series.len() - 1
         });
-        let series = SeriesRef(index as u64);
+        SeriesRef(index as u64)
+    }
+}
+
+impl Appender for Recorder {
+    fn append(&mut self, labels: &Labels, at: Timestamp, value: NewValue<'_>) -> Result<SeriesRef, AppendError> {
+        self.by_labels += 1;
+        let series = self.series_of(labels);
         self.append_ref(series, at, value)?;
         Ok(series)
     }
@@ -48,7 +60,28 @@ impl Appender for Recorder {
         Ok(())
     }
 
-    fn update_metadata(&mut self, _: SeriesRef, _: &Metadata) -> Result<(), AppendError> {
+    fn append_started(
+        &mut self,
+        series: SeriesRef,
+        start: Timestamp,
+        at: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<(), AppendError> {
+        self.starts.push((series.0, start.0));
+        self.append_ref(series, at, value)
+    }
+
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        Ok(self.series_of(labels))
+    }
+
+    fn append_in_order(&mut self, series: SeriesRef, at: Timestamp, value: NewValue<'_>) -> Result<(), AppendError> {
+        self.in_order.push((series.0, at.0));
+        self.append_ref(series, at, value)
+    }
+
+    fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError> {
+        self.metadata.push((series.0, metadata.clone()));
         Ok(())
     }
 
@@ -62,24 +95,46 @@ impl Appender for Recorder {
 struct Bench {
     rules: SampleRules,
     cache: SeriesCache,
+    metadata: MetadataCache,
+    budget: SeriesBudget,
     recorder: Recorder,
     at: i64,
 }
 
 impl Bench {
     fn new(change: fn(&mut ScrapeConfig)) -> Self {
+        Self::with_features(Features::default(), change)
+    }
+
+    fn with_features(features: Features, change: fn(&mut ScrapeConfig)) -> Self {
         let mut config = ScrapeConfig { job_name: "j".into(), ..ScrapeConfig::default() };
         change(&mut config);
         let job = config.resolve(&GlobalConfig::default()).unwrap();
-        let rules = SampleRules::new(&job, labels! { "job" => "j", "instance" => "i" });
-        Self { rules, cache: SeriesCache::default(), recorder: Recorder::default(), at: 0 }
+        let rules = SampleRules::new(&job, labels! { "job" => "j", "instance" => "i" }, features);
+        Self {
+            rules,
+            cache: SeriesCache::default(),
+            metadata: MetadataCache::default(),
+            budget: SeriesBudget::default(),
+            recorder: Recorder::default(),
+            at: 0,
+        }
     }
 
     fn scrape(&mut self, page: &str) -> Result<Counts, IngestError> {
+        self.scrape_as(Format::Text, page.as_bytes())
+    }
+
+    fn scrape_as(&mut self, format: Format, page: &[u8]) -> Result<Counts, IngestError> {
         self.at += 1000;
         self.recorder.samples.clear();
-        let ingestion = Ingestion::new(&self.rules, &mut self.cache, &mut self.recorder, Timestamp(self.at));
-        ingestion.page(Format::Text, page.as_bytes(), &mut MetadataCache::default())
+        self.recorder.in_order.clear();
+        self.ingestion().page(format, page)
+    }
+
+    fn ingestion(&mut self) -> Ingestion<'_> {
+        let remembered = Remembered { cache: &mut self.cache, metadata: &mut self.metadata, budget: &self.budget };
+        Ingestion::new(&self.rules, remembered, &mut self.recorder, Timestamp(self.at))
     }
 
     /// The last scrape's samples by series.
@@ -180,9 +235,7 @@ const CLASSIC: &str = "# TYPE h histogram\n\
     # TYPE g gauge\ng 1\n# EOF\n";
 
 fn ingest_open_metrics(bench: &mut Bench, page: &str) -> Counts {
-    bench.at += 1000;
-    let ingestion = Ingestion::new(&bench.rules, &mut bench.cache, &mut bench.recorder, Timestamp(bench.at));
-    ingestion.page(Format::OpenMetrics, page.as_bytes(), &mut MetadataCache::default()).unwrap()
+    bench.scrape_as(Format::OpenMetrics, page.as_bytes()).unwrap()
 }
 
 #[test]
@@ -221,8 +274,7 @@ fn native_histograms_are_made_to_fit_their_limit() {
     };
     let scrape = |change: fn(&mut ScrapeConfig), buckets| {
         let mut bench = Bench::new(change);
-        let ingestion = Ingestion::new(&bench.rules, &mut bench.cache, &mut bench.recorder, Timestamp(1));
-        let result = ingestion.page(Format::Protobuf, &family(buckets), &mut MetadataCache::default());
+        let result = bench.scrape_as(Format::Protobuf, &family(buckets));
         let histogram = bench.recorder.histograms.pop().map(|(_, histogram)| histogram);
         (result.map(|counts| counts.scraped).map_err(|e| e.to_string()), histogram)
     };
@@ -240,4 +292,120 @@ fn native_histograms_are_made_to_fit_their_limit() {
     };
     assert_eq!(scrape(factor, 8).1.map(|h| h.schema), Some(0));
     assert_eq!(scrape(|_| {}, 8).0, Ok(3), "not asked for: count, sum and the last bucket");
+}
+
+#[test]
+fn new_series_beyond_a_limit_are_dropped_and_the_scrape_goes_on() {
+    let mut bench = Bench::new(|c| c.active_series_limit = 2);
+    let counts = bench.scrape("a 1\nb 2\nc 3\nd 4\n").unwrap();
+    assert_eq!((counts.scraped, counts.kept, counts.series_added, counts.excess), (4, 4, 2, 2));
+    assert_eq!(bench.stored().into_keys().collect::<Vec<_>>(), [A, B]);
+    // Known series go on, wherever the others stand.
+    let counts = bench.scrape("d 4\nc 3\nb 2\na 1\n").unwrap();
+    assert_eq!((counts.excess, bench.stored().len(), bench.budget.counts().active), (2, 2, 2));
+    // One that goes stale makes room for one more, at the scrape after.
+    assert_eq!(bench.scrape("d 4\nc 3\nb 2\n").unwrap().excess, 2);
+    let counts = bench.scrape("d 4\nc 3\nb 2\n").unwrap();
+    assert_eq!((counts.excess, counts.series_added, bench.recorder.series.len()), (1, 0, 3));
+    // And what comes back waits its turn.
+    assert_eq!(bench.scrape("a 1\nb 2\nd 4\n").unwrap().excess, 1);
+    bench.ingestion().nothing().unwrap();
+    assert_eq!(bench.budget.counts().active, 0);
+    assert_eq!(bench.scrape("a 1\nb 2\n").unwrap().excess, 0);
+}
+
+#[test]
+fn series_of_one_metric_are_limited_by_its_stored_name() {
+    let mut bench = Bench::new(|c| {
+        c.metric_series_limit = 1;
+        c.metric_relabel_configs.push(RelabelConfig {
+            source_labels: vec!["__name__".into()],
+            regex: "a|b".into(),
+            target_label: "__name__".into(),
+            replacement: "ab".into(),
+            ..RelabelConfig::default()
+        });
+    });
+    let counts = bench.scrape("a{x=\"1\"} 1\nb{x=\"2\"} 1\nc 1\nc{x=\"2\"} 1 1500\n").unwrap();
+    assert_eq!((counts.excess, bench.stored().len()), (2, 2));
+    // Series with timestamps of their own never go stale, but give their place back.
+    assert_eq!(bench.scrape("b{x=\"2\"} 1\nc{x=\"2\"} 1 1500\n").unwrap().excess, 2);
+    assert_eq!(bench.scrape("b{x=\"2\"} 1\nc{x=\"2\"} 1 1500\n").unwrap().excess, 0);
+    assert_eq!(bench.scrape("c 1\n").unwrap().excess, 1);
+    assert_eq!(bench.scrape("c 1\n").unwrap().excess, 0);
+}
+
+const STARTED: &str = "# TYPE c counter\nc_total{x=\"1\"} 5\nc_created{x=\"1\"} 0.5\nc_total{x=\"2\"} 6\n\
+    # TYPE g gauge\ng_created 7\n# EOF\n";
+
+#[test]
+fn created_lines_are_samples_unless_starts_are_asked_for() {
+    let mut plain = Bench::new(|_| {});
+    assert_eq!(ingest_open_metrics(&mut plain, STARTED).scraped, 4);
+    assert!(plain.recorder.starts.is_empty() && plain.recorder.in_order.is_empty());
+
+    let mut stored = Bench::with_features(Features { start_timestamps: true, ..Features::default() }, |_| {});
+    for _ in 0..2 {
+        assert_eq!(ingest_open_metrics(&mut stored, STARTED).scraped, 3);
+    }
+    assert_eq!(stored.recorder.starts, [(0, 500), (0, 500)]);
+    assert!(stored.recorder.in_order.is_empty());
+}
+
+#[test]
+fn a_zero_is_injected_once_per_start() {
+    let mut bench = Bench::with_features(Features { start_zeros: true, ..Features::default() }, |_| {});
+    ingest_open_metrics(&mut bench, STARTED);
+    assert_eq!(bench.recorder.in_order, [(0, 500)]);
+    assert_eq!(bench.recorder.samples[..2], [(0, 500, 0), (0, 1000, 5f64.to_bits())]);
+    ingest_open_metrics(&mut bench, STARTED);
+    assert!(bench.recorder.in_order.is_empty(), "nothing new");
+    ingest_open_metrics(&mut bench, &STARTED.replace(" 0.5", " 2.5"));
+    assert_eq!(bench.recorder.in_order, [(0, 2500)], "started anew");
+    ingest_open_metrics(&mut bench, &STARTED.replace(" 0.5", " 99"));
+    assert!(bench.recorder.in_order.is_empty(), "starts after its sample");
+}
+
+#[test]
+fn metadata_goes_with_new_series_and_when_it_changes() {
+    let mut bench = Bench::with_features(Features { metadata: true, ..Features::default() }, |_| {});
+    let page = "# HELP a A.\n# TYPE a counter\na 1\nother 1\n# TYPE h histogram\nh_sum 1\n";
+    bench.scrape(page).unwrap();
+    let a = Metadata { metric_type: MetricType::Counter, help: "A.".into(), unit: String::new() };
+    let h = Metadata { metric_type: MetricType::Histogram, ..Metadata::default() };
+    assert_eq!(bench.recorder.metadata, [(0, a.clone()), (2, h)], "not of a series of no family");
+    bench.recorder.metadata.clear();
+    bench.scrape(page).unwrap();
+    assert!(bench.recorder.metadata.is_empty());
+    bench.scrape(&page.replace("A.", "B.").replace("other 1", "a{x=\"1\"} 1")).unwrap();
+    let changed = Metadata { help: "B.".into(), ..a };
+    assert_eq!(bench.recorder.metadata, [(0, changed.clone()), (3, changed)]);
+}
+
+#[test]
+fn type_and_unit_become_labels_and_change_the_series() {
+    let features = Features { type_and_unit_labels: true, ..Features::default() };
+    let mut bench = Bench::with_features(features, |_| {});
+    let page =
+        "# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds{__type__=\"x\"} 1\nb{__unit__=\"y\"} 1\n# EOF\n";
+    ingest_open_metrics(&mut bench, page);
+    let series: Vec<_> = bench.recorder.series.iter().map(|l| (l.get("__type__"), l.get("__unit__"))).collect();
+    assert_eq!(series, [(Some("gauge"), Some("seconds")), (None, Some("y"))]);
+    ingest_open_metrics(&mut bench, page);
+    assert_eq!(bench.recorder.series.len(), 2);
+    ingest_open_metrics(&mut bench, &page.replace("gauge", "counter"));
+    assert_eq!(bench.recorder.series[2].get("__type__"), Some("counter"));
+    assert_eq!(bench.recorder.in_order, [(0, 3000)], "the series before ends");
+    assert_eq!(bench.budget.counts().active, 2);
+}
+
+#[test]
+fn samples_far_ahead_and_empty_pages_are_taken_as_upstream_does() {
+    let mut bench = Bench::new(|_| {});
+    let counts = bench.scrape("a 1 601001\nb 1 601000\n").unwrap();
+    assert_eq!((counts.out_of_bounds, counts.kept, bench.stored().len()), (1, 2, 1));
+    bench.scrape("a 1\n").unwrap();
+    for format in [Format::OpenMetrics, Format::Protobuf] {
+        assert_eq!(bench.scrape_as(format, b"").unwrap(), Counts::default());
+    }
 }
