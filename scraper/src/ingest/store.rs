@@ -182,7 +182,9 @@ impl Ingestion<'_> {
 
     /// Appends by labels, with what is known of the start.
     fn append(&mut self, labels: &Labels, timestamp: Timestamp, line: Line<'_>) -> Result<SeriesRef, AppendError> {
-        if line.start != 0
+        let is_started = line.start != 0;
+        if is_started
+            && self.rules.features.start_zeros
             && let Ok(series) = self.appender.series(labels)
         {
             match self.append_started(series, timestamp, line, true) {
@@ -191,7 +193,10 @@ impl Ingestion<'_> {
                 other => return other.map(|()| series),
             }
         }
-        self.appender.append(labels, timestamp, line.value)
+        match is_started && self.rules.features.start_timestamps {
+            true => self.appender.append_with_start(labels, Timestamp(line.start), timestamp, line.value),
+            false => self.appender.append(labels, timestamp, line.value),
+        }
     }
 
     /// Appends a value whose counting began at a known time, with a zero there if that is wanted and news.

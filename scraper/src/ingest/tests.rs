@@ -71,6 +71,18 @@ impl Appender for Recorder {
         self.append_ref(series, at, value)
     }
 
+    fn append_with_start(
+        &mut self,
+        labels: &Labels,
+        start: Timestamp,
+        at: Timestamp,
+        value: NewValue<'_>,
+    ) -> Result<SeriesRef, AppendError> {
+        let series = self.append(labels, at, value)?;
+        self.starts.push((series.0, start.0));
+        Ok(series)
+    }
+
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
         Ok(self.series_of(labels))
     }
