@@ -2,22 +2,21 @@
 //! documentation): authentication, TLS, redirects, proxies, headers.
 
 mod config;
+mod connections;
 mod oauth2;
 mod section;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Url};
-use tokio::sync::Mutex;
+use reqwest::{ClientBuilder, Method, RequestBuilder, Url};
 
 pub use config::{Authorization, BasicAuth, HeaderValues, HttpClientConfig, TLS_VERSIONS, TlsConfig};
 pub use oauth2::OAuth2;
 
 use config::Proxy;
+use connections::Connections;
 use oauth2::TokenSource;
 
 use crate::auth::{Secret, SecretError, SecretSource};
@@ -28,6 +27,10 @@ pub const REDIRECTS_MAX: usize = 10;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How many addresses a client with a fixed TLS server name remembers.
 pub const NAMED_ADDRESSES_MAX: usize = 4096;
+/// How many headers an answer may have; a limit of the HTTP library.
+pub const ANSWER_HEADERS_MAX: usize = 100;
+/// How many bytes the head of an answer may have; a limit of the HTTP library.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 8192 + 4096 * ANSWER_HEADERS_MAX;
 
 /// Why a client cannot be built or a request not be made.
 #[derive(Debug, thiserror::Error)]
@@ -71,23 +74,17 @@ pub enum ClientError {
 /// A pool of connections with one configuration.
 #[derive(Debug)]
 pub struct HttpClient {
-    config: HttpClientConfig,
-    user_agent: String,
-    client: Client,
-    /// Clients by target authority, used only with `tls_config.server_name`; see [`HttpClient::request`].
-    named: Mutex<HashMap<String, Client>>,
+    connections: Connections,
     tokens: Option<TokenSource>,
 }
 
 impl HttpClient {
-    /// Builds a client; certificate files are read now.
+    /// Builds a client. Certificate files are read now, and anew once they change.
     ///
     /// # Errors
     /// If the configuration contradicts itself or a file cannot be used.
     pub async fn new(config: HttpClientConfig, user_agent: &str) -> Result<Self, ClientError> {
-        config.validate()?;
-        let client = builder(&config, user_agent).await?.build()?;
-        Self::with(config, user_agent, client).await
+        Self::with(config, user_agent, None).await
     }
 
     /// As [`HttpClient::new`], but every request goes to the socket at `path`, whatever its URL says.
@@ -99,22 +96,21 @@ impl HttpClient {
         path: PathBuf,
         user_agent: &str,
     ) -> Result<Self, ClientError> {
-        config.validate()?;
-        let client = builder(&config, user_agent).await?.unix_socket(path).build()?;
-        Self::with(config, user_agent, client).await
+        Self::with(config, user_agent, Some(path)).await
     }
 
-    async fn with(config: HttpClientConfig, user_agent: &str, client: Client) -> Result<Self, ClientError> {
+    async fn with(config: HttpClientConfig, user_agent: &str, socket: Option<PathBuf>) -> Result<Self, ClientError> {
+        config.validate()?;
         let tokens = match &config.oauth2 {
             Some(oauth2) => Some(TokenSource::new(oauth2.clone(), user_agent).await?),
             None => None,
         };
-        Ok(Self { config, user_agent: user_agent.to_owned(), client, named: Mutex::default(), tokens })
+        Ok(Self { connections: Connections::new(config, user_agent, socket, None).await?, tokens })
     }
 
     /// The configuration it was built from.
     pub fn config(&self) -> &HttpClientConfig {
-        &self.config
+        self.connections.config()
     }
 
     /// A request with authentication and configured headers; secrets' files are read anew.
@@ -123,11 +119,11 @@ impl HttpClient {
     /// resolves to the target's address, and the `Host` header keeps the target.
     ///
     /// # Errors
-    /// If a secret cannot be read or the address not be resolved.
+    /// If a secret or a TLS file cannot be used or the address not be resolved.
     pub async fn request(&self, method: Method, url: &Url) -> Result<RequestBuilder, ClientError> {
-        let server_name = &self.config.tls_config.server_name;
+        let server_name = &self.config().tls_config.server_name;
         let request = if server_name.is_empty() || url.scheme() != "https" {
-            self.client.request(method, url.clone())
+            self.connections.client().await?.request(method, url.clone())
         } else {
             self.named_request(method, url, server_name).await?
         };
@@ -138,29 +134,14 @@ impl HttpClient {
         let invalid = |reason: &str| ClientError::Url { url: url.to_string(), reason: reason.into() };
         let host = url.host_str().ok_or_else(|| invalid("no host"))?;
         let port = url.port_or_known_default().ok_or_else(|| invalid("no port"))?;
-        let authority = format!("{host}:{port}");
         let mut named_url = url.clone();
         named_url.set_host(Some(server_name)).map_err(|_| invalid("server_name is no host name"))?;
-        let mut named = self.named.lock().await;
-        if !named.contains_key(&authority) {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.trim_matches(['[', ']']), port))
-                .await
-                .map_err(|e| invalid(&e.to_string()))?
-                .collect();
-            let client =
-                builder(&self.config, &self.user_agent).await?.resolve_to_addrs(server_name, &addresses).build()?;
-            if named.len() >= NAMED_ADDRESSES_MAX {
-                named.clear();
-            }
-            named.insert(authority.clone(), client);
-        }
-        let client = named[&authority].clone();
-        drop(named);
-        Ok(client.request(method, named_url).header(HOST, authority))
+        let client = self.connections.named(server_name, host, port).await?;
+        Ok(client.request(method, named_url).header(HOST, format!("{host}:{port}")))
     }
 
     async fn authenticated(&self, mut request: RequestBuilder) -> Result<RequestBuilder, ClientError> {
-        if let Some(basic) = &self.config.basic_auth {
+        if let Some(basic) = &self.config().basic_auth {
             let username = match basic.username_source() {
                 Some(source) => source.load().await?,
                 None => Secret::default(),
@@ -171,7 +152,7 @@ impl HttpClient {
             };
             request = request.basic_auth(username.reveal(), password.as_ref().map(Secret::reveal));
         }
-        if let Some((scheme, source)) = self.config.authorization_source() {
+        if let Some((scheme, source)) = self.config().authorization_source() {
             let credentials = source.load().await?;
             let mut value = HeaderValue::from_str(&format!("{scheme} {}", credentials.reveal()))
                 .map_err(|_| ClientError::Config("authorization credentials are no valid header value".into()))?;
@@ -185,7 +166,7 @@ impl HttpClient {
             value.set_sensitive(true);
             request = request.header(reqwest::header::AUTHORIZATION, value);
         }
-        for (name, values) in &self.config.http_headers {
+        for (name, values) in &self.config().http_headers {
             request = with_header(request, name, values).await?;
         }
         Ok(request)
@@ -214,25 +195,6 @@ async fn with_header(
     Ok(request)
 }
 
-async fn builder(config: &HttpClientConfig, user_agent: &str) -> Result<ClientBuilder, ClientError> {
-    let redirects = match config.follow_redirects {
-        // The library drops credentials when a redirect leaves the host.
-        true => reqwest::redirect::Policy::limited(REDIRECTS_MAX),
-        false => reqwest::redirect::Policy::none(),
-    };
-    let mut builder = Client::builder()
-        .user_agent(user_agent)
-        .redirect(redirects)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .no_gzip()
-        .tcp_nodelay(true);
-    if !config.enable_http2 {
-        builder = builder.http1_only();
-    }
-    builder = with_proxy(builder, config.proxy())?;
-    with_tls(builder, &config.tls_config).await
-}
-
 fn with_proxy(builder: ClientBuilder, settings: Proxy<'_>) -> Result<ClientBuilder, ClientError> {
     if settings.is_from_environment {
         return Ok(builder);
@@ -257,49 +219,5 @@ fn with_proxy(builder: ClientBuilder, settings: Proxy<'_>) -> Result<ClientBuild
     Ok(builder.proxy(if headers.is_empty() { proxy } else { proxy.headers(headers) }))
 }
 
-async fn with_tls(mut builder: ClientBuilder, tls: &TlsConfig) -> Result<ClientBuilder, ClientError> {
-    if let Some(min) = &tls.min_version {
-        // What is older than TLS 1.2 is not spoken, so asking for it at least asks for nothing more.
-        builder = builder.tls_version_min(tls_version(min).unwrap_or(reqwest::tls::Version::TLS_1_2));
-    }
-    if let Some(max) = &tls.max_version {
-        builder = builder.tls_version_max(tls_version(max)?);
-    }
-    if let Some((pem, path)) = pem_of(&tls.ca, &tls.ca_file).await? {
-        let certificates = Certificate::from_pem_bundle(pem.reveal().as_bytes())
-            .map_err(|e| ClientError::TlsFile { path, reason: format!("unable to use CA certificate: {e}") })?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    if let Some((mut pem, path)) = pem_of(&tls.cert, &tls.cert_file).await? {
-        if let Some((key, _)) = pem_of(tls.key.reveal(), &tls.key_file).await? {
-            pem = Secret::new(format!("{}\n{}", pem.reveal(), key.reveal()));
-        }
-        let identity = Identity::from_pem(pem.reveal().as_bytes())
-            .map_err(|e| ClientError::TlsFile { path, reason: format!("unable to use client certificate: {e}") })?;
-        builder = builder.identity(identity);
-    }
-    if tls.insecure_skip_verify {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    Ok(builder)
-}
-
-async fn pem_of(inline: &str, file: &str) -> Result<Option<(Secret, PathBuf)>, ClientError> {
-    let source = SecretSource::from_pair(&Secret::new(inline), file);
-    let path = PathBuf::from(if file.is_empty() { "(inline)" } else { file });
-    match source {
-        Some(source) => Ok(Some((source.load().await?, path))),
-        None => Ok(None),
-    }
-}
-
-fn tls_version(name: &str) -> Result<reqwest::tls::Version, ClientError> {
-    match name {
-        "TLS12" => Ok(reqwest::tls::Version::TLS_1_2),
-        "TLS13" => Ok(reqwest::tls::Version::TLS_1_3),
-        "TLS10" | "TLS11" => {
-            Err(ClientError::Config(format!("TLS version {name} is not supported: it is no longer safe; use TLS12")))
-        }
-        other => Err(ClientError::Config(format!("unknown TLS version: {other}"))),
-    }
-}
+#[cfg(test)]
+mod tests;

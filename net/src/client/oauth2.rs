@@ -9,15 +9,16 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaEncoding, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use reqwest::{Client, Url};
+use reqwest::Url;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use super::ClientError;
 use super::config::{HttpClientConfig, Proxy, TlsConfig, join};
-use super::{ClientError, builder};
+use super::connections::Connections;
 use crate::auth::{Secret, SecretSource};
 
 /// The grant for a key.
@@ -195,7 +196,7 @@ fn part(json: &Value) -> String {
 #[derive(Debug)]
 pub(super) struct TokenSource {
     config: OAuth2,
-    client: Client,
+    connections: Connections,
     token: Mutex<Option<(Secret, Option<Instant>)>>,
 }
 
@@ -216,8 +217,8 @@ impl TokenSource {
             proxy_connect_header: config.proxy_connect_header.clone(),
             ..HttpClientConfig::default()
         };
-        let client = builder(&http, user_agent).await?.timeout(FETCH_TIMEOUT).build()?;
-        Ok(Self { config, client, token: Mutex::default() })
+        let connections = Connections::new(http, user_agent, None, Some(FETCH_TIMEOUT)).await?;
+        Ok(Self { config, connections, token: Mutex::default() })
     }
 
     /// A valid token. Callers that come while one is fetched wait for it.
@@ -240,7 +241,7 @@ impl TokenSource {
         let failed = |reason: String| ClientError::Token { url: token_url.clone(), reason };
         let url = Url::parse(token_url).map_err(|e| failed(e.to_string()))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut request = self.client.post(url).form(&self.config.form(now).await?);
+        let mut request = self.connections.client().await?.post(url).form(&self.config.form(now).await?);
         if !self.config.is_jwt() {
             let secret = match SecretSource::from_pair(client_secret, client_secret_file) {
                 Some(source) => source.load().await?,
