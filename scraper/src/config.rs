@@ -6,6 +6,8 @@
 
 mod clouds;
 mod discovery;
+pub mod environment;
+pub mod faults;
 mod global;
 mod job;
 mod kubernetes;
