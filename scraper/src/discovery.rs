@@ -56,6 +56,24 @@ impl Sink {
     }
 }
 
+/// What discoveries of one program have in common. Clones share their watches of cluster APIs.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Instruments.
+    pub metrics: Metrics,
+    /// Sent with each request.
+    pub user_agent: String,
+    /// Watches of cluster APIs.
+    pub watches: kubernetes::Watches,
+}
+
+impl Context {
+    /// Without any watch yet.
+    pub fn new(metrics: Metrics, user_agent: &str) -> Self {
+        Self { metrics, user_agent: user_agent.to_owned(), watches: kubernetes::Watches::default() }
+    }
+}
+
 /// One configured mechanism.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Discovery {
@@ -94,11 +112,21 @@ impl Discovery {
         all
     }
 
-    /// Starts it. The task ends when aborted or when the manager is gone.
+    /// Starts it alone. The task ends when aborted or when the manager is gone.
     ///
     /// # Errors
     /// If its HTTP client cannot be built.
     pub async fn start(self, sink: Sink, metrics: Metrics, user_agent: &str) -> Result<JoinHandle<()>, ClientError> {
+        self.start_in(sink, &Context::new(metrics, user_agent)).await
+    }
+
+    /// As [`Discovery::start`], sharing what can be shared with all others that are started in `context`.
+    ///
+    /// # Errors
+    /// As [`Discovery::start`].
+    pub async fn start_in(self, sink: Sink, context: &Context) -> Result<JoinHandle<()>, ClientError> {
+        let Context { metrics, user_agent, .. } = context.clone();
+        let user_agent = user_agent.as_str();
         Ok(match self {
             Discovery::Static(configs) => tokio::spawn(async move {
                 sink.send(static_groups(&configs)).await;
@@ -126,9 +154,7 @@ impl Discovery {
             Discovery::Consul(config) => {
                 tokio::spawn(consul::Consul::new(*config, metrics, user_agent).await?.run(sink))
             }
-            Discovery::Kubernetes(config) => {
-                tokio::spawn(kubernetes::run(*config, sink, metrics, user_agent.to_owned()))
-            }
+            Discovery::Kubernetes(config) => tokio::spawn(kubernetes::run(*config, sink, context.clone())),
         })
     }
 }

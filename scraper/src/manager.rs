@@ -21,6 +21,7 @@ const EVENTS_MAX: usize = 256;
 /// How long updates of discovery are gathered before pools are synced: a new pod is scraped within a second, and a
 /// thousand pods changing at once are one sync.
 const SYNC_DELAY: Duration = Duration::from_millis(250);
+const _: () = assert!(SYNC_DELAY.as_millis() + discovery::kubernetes::GATHER.as_millis() < 1000, "a second");
 
 enum Event {
     Apply(Vec<JobConfig>, oneshot::Sender<Result<(), ApplyError>>),
@@ -63,6 +64,8 @@ struct Job {
 
 struct Actor {
     shared: Shared,
+    /// Of all discoveries, whatever is reloaded.
+    context: discovery::Context,
     jobs: BTreeMap<String, Job>,
     updates: mpsc::Sender<Update>,
     views: Arc<RwLock<BTreeMap<String, PoolView>>>,
@@ -74,7 +77,8 @@ impl Manager {
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let (updates, updated) = mpsc::channel(EVENTS_MAX);
         let views = Arc::new(RwLock::new(BTreeMap::new()));
-        let actor = Actor { shared, jobs: BTreeMap::new(), updates, views: Arc::clone(&views) };
+        let context = discovery::Context::new(shared.metrics.clone(), &shared.user_agent);
+        let actor = Actor { shared, context, jobs: BTreeMap::new(), updates, views: Arc::clone(&views) };
         tokio::spawn(actor.run(received, updated));
         Self { events, views }
     }
@@ -169,14 +173,16 @@ impl Actor {
             }
             // Groups are kept until the new discoveries speak, so that targets they find again are not interrupted.
             job.pool.reload(config.clone(), self.shared.clone(), job.groups.values()).await?;
+            // New ones first: a watch that they share with the old ones goes on.
+            let discoveries = start_discoveries(&config, &self.context, &self.updates).await?;
             job.discoveries.iter().for_each(JoinHandle::abort);
             job.groups.clear();
-            job.discoveries = start_discoveries(&config, &self.shared, &self.updates).await?;
+            job.discoveries = discoveries;
             job.config = config;
             return Ok(());
         }
         let pool = Pool::new(config.clone(), self.shared.clone()).await?;
-        let discoveries = start_discoveries(&config, &self.shared, &self.updates).await?;
+        let discoveries = start_discoveries(&config, &self.context, &self.updates).await?;
         self.views.write().insert(config.name.clone(), pool.view());
         let name = config.name.clone();
         self.jobs.insert(name, Job { config, pool, groups: HashMap::new(), discoveries, dirty: true });
@@ -218,13 +224,13 @@ impl Actor {
 
 async fn start_discoveries(
     config: &JobConfig,
-    shared: &Shared,
+    context: &discovery::Context,
     updates: &mpsc::Sender<Update>,
 ) -> Result<Vec<JoinHandle<()>>, ClientError> {
     let mut tasks = Vec::new();
     for (number, discovery) in Discovery::all_of(&config.discovery).into_iter().enumerate() {
         let sink = discovery::Sink::new(&config.name, number, updates.clone());
-        tasks.push(discovery.start(sink, shared.metrics.clone(), &shared.user_agent).await?);
+        tasks.push(discovery.start_in(sink, context).await?);
     }
     Ok(tasks)
 }

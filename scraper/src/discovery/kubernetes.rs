@@ -1,12 +1,13 @@
 //! Kubernetes discovery: targets from the nodes, pods, services and endpoints of a cluster API.
 //!
 //! One task per configured mechanism: a watch for each kind of object the role needs keeps a store in step
-//! (`watch`), and each change gives anew the groups that depend on it (`labels`). The built-in cluster API and real
-//! clusters are the same to it.
+//! (`watch`), and each change gives anew the groups that depend on it (`labels`). Mechanisms that ask the same of the
+//! same server share its watch (`shared`). The built-in cluster API and real clusters are the same to it.
 
 mod access;
 mod labels;
 mod objects;
+mod shared;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -16,8 +17,10 @@ use tokio::sync::mpsc;
 
 use self::access::Access;
 use self::labels::Stores;
-use self::watch::{Change, Kind, Watch};
-use super::Sink;
+use self::shared::Selection;
+pub use self::shared::Watches;
+use self::watch::{Change, Kind};
+use super::{Context, Sink};
 use crate::config::{AttachMetadata, KubernetesSdConfig, Role};
 use crate::metrics::Metrics;
 use crate::target::TargetGroup;
@@ -25,12 +28,13 @@ use crate::target::TargetGroup;
 /// How many changes may wait to be turned into targets; watches pause beyond it.
 const CHANGES_MAX: usize = 1024;
 /// How long changes are gathered, so that a service with a thousand pods is computed once.
-const GATHER: Duration = Duration::from_millis(100);
+pub(crate) const GATHER: Duration = Duration::from_millis(100);
 /// First and longest wait after a failure to reach the API server.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Runs until the manager is gone.
-pub(super) async fn run(config: KubernetesSdConfig, sink: Sink, metrics: Metrics, user_agent: String) {
+pub(super) async fn run(config: KubernetesSdConfig, sink: Sink, context: Context) {
+    let Context { metrics, user_agent, watches } = context;
     let mut backoff = net::backoff::Backoff::new(RETRY.0, RETRY.1);
     let access = loop {
         match Access::new(&config, &user_agent).await {
@@ -42,11 +46,13 @@ pub(super) async fn run(config: KubernetesSdConfig, sink: Sink, metrics: Metrics
             }
         }
     };
-    let (changes, mut changed) = mpsc::channel(CHANGES_MAX);
-    // The watches end with this set when the task is aborted.
-    let mut watches = tokio::task::JoinSet::new();
-    for watch in watches_of(&config, &access) {
-        watches.spawn(watch.run(changes.clone(), metrics.clone()));
+    let selections = selections_of(&config, &access);
+    // What is known already must fit, since it is read only after all is asked for.
+    let (changes, mut changed) = mpsc::channel(CHANGES_MAX + selections.len());
+    // Held until the task is aborted: watches that nobody else listens to end then.
+    let mut topics = Vec::new();
+    for selection in selections {
+        topics.push(watches.listen(&config, selection, &access, &metrics, changes.clone()).await);
     }
     drop(changes);
     let mut stores = Stores::new(config.role(), config.attach_metadata);
@@ -91,8 +97,8 @@ fn kinds_of(role: Role, attach: AttachMetadata) -> Vec<Kind> {
     kinds
 }
 
-/// The watches of a configuration, one set per namespace.
-fn watches_of(config: &KubernetesSdConfig, access: &Access) -> Vec<Watch> {
+/// What a configuration watches, one set per namespace.
+fn selections_of(config: &KubernetesSdConfig, access: &Access) -> Vec<Selection> {
     let kinds = kinds_of(config.role(), config.attach_metadata);
     let mut namespaces: Vec<Option<String>> = config.namespaces.names.iter().cloned().map(Some).collect();
     if config.namespaces.own_namespace {
@@ -101,15 +107,20 @@ fn watches_of(config: &KubernetesSdConfig, access: &Access) -> Vec<Watch> {
     if namespaces.is_empty() {
         namespaces.push(None);
     }
-    let mut watches = Vec::new();
+    let mut selections = Vec::new();
     for kind in &kinds {
         let selector = config.selectors.iter().find(|s| Some(s.role) == kind.role());
         let (label, field) = selector.map_or_else(Default::default, |s| (s.label.clone(), s.field.clone()));
         let all = [None];
         let places: &[Option<String>] = if kind.has_namespace() { &namespaces } else { &all };
         for namespace in places {
-            watches.push(Watch::new(access.clone(), *kind, namespace.clone(), label.clone(), field.clone()));
+            selections.push(Selection {
+                kind: *kind,
+                namespace: namespace.clone(),
+                label_selector: label.clone(),
+                field_selector: field.clone(),
+            });
         }
     }
-    watches
+    selections
 }

@@ -211,3 +211,85 @@ async fn http_groups_that_vanish_are_cleared() {
     assert_eq!(sizes, [(format!("{url}:0"), 1), (format!("{url}:1"), 0)]);
     task.abort();
 }
+
+/// A cluster API with two pods in its list, one more per watch event that is let out.
+#[derive(Clone)]
+struct Cluster {
+    lists: Arc<AtomicU64>,
+    watches: Arc<AtomicU64>,
+    /// Lines of the watch; the stream ends with each.
+    events: Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>,
+}
+
+fn pod(name: &str, version: u32) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"{name}","namespace":"ns","uid":"{name}","resourceVersion":"{version}"}},
+        "spec":{{"containers":[{{"name":"c","ports":[{{"containerPort":80}}]}}]}},"status":{{"podIP":"10.0.0.1"}}}}"#
+    )
+    .replace('\n', "")
+}
+
+async fn pods(State(cluster): State<Cluster>, Query(query): Query_) -> axum::response::Response {
+    let is_watch = query.iter().any(|(name, value)| name == "watch" && value == "true");
+    if is_watch {
+        cluster.watches.fetch_add(1, Ordering::Relaxed);
+        let mut events = cluster.events.lock().await;
+        let line = events.recv().await.expect("the test goes on");
+        return format!("{line}\n").into_response();
+    }
+    let number = cluster.lists.fetch_add(1, Ordering::Relaxed);
+    let items = [pod("a", 1), pod(&format!("listed-{number}"), 1)].join(",");
+    format!(r#"{{"metadata":{{"resourceVersion":"1"}},"items":[{items}]}}"#).into_response()
+}
+
+/// The pods of which the next updates tell, until one tells of `name`.
+async fn told_of(updates: &mut mpsc::Receiver<Update>, name: &str) -> bool {
+    while let Some(update) = updates.recv().await {
+        if update.groups.iter().any(|group| group.source == format!("pod/ns/{name}") && !group.targets.is_empty()) {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn discoveries_of_one_server_share_a_watch_that_survives_410() {
+    let (events, received) = mpsc::channel(8);
+    let cluster =
+        Cluster { lists: Arc::default(), watches: Arc::default(), events: Arc::new(tokio::sync::Mutex::new(received)) };
+    let address = serve(Router::new().route("/api/v1/pods", get(pods)).with_state(cluster.clone())).await;
+    let context = Context::new(Metrics::default(), "test");
+    let start = async |role: &str, extra: &str| {
+        let config = section(&format!("{{role: {role}, api_server: 'http://{address}'{extra}}}"));
+        let (sender, updates) = mpsc::channel(8);
+        let discovery = Discovery::Kubernetes(Box::new(config));
+        (updates, discovery.start_in(Sink::new("job", 0, sender), &context).await.unwrap())
+    };
+    let (mut first, first_task) = start("pod", "").await;
+    let (mut second, second_task) = start("pod", "").await;
+    assert!(told_of(&mut first, "listed-0").await && told_of(&mut second, "listed-0").await);
+    assert_eq!((cluster.lists.load(Ordering::Relaxed), context.watches.count()), (1, 1));
+    let added = format!(r#"{{"type":"ADDED","object":{}}}"#, pod("added", 2));
+    events.send(added).await.unwrap();
+    assert!(told_of(&mut first, "added").await && told_of(&mut second, "added").await);
+    // Whoever comes later is told all at once, and nothing is asked for again.
+    let (mut third, third_task) = start("pod", "").await;
+    assert!(told_of(&mut third, "added").await);
+    assert_eq!(cluster.lists.load(Ordering::Relaxed), 1);
+    // A version that is too old: all is listed anew, once, for all.
+    events.send(r#"{"type":"ERROR","object":{"code":410,"message":"too old"}}"#.into()).await.unwrap();
+    for updates in [&mut first, &mut second, &mut third] {
+        assert!(told_of(updates, "listed-1").await);
+    }
+    assert_eq!((cluster.lists.load(Ordering::Relaxed), context.watches.count()), (2, 1));
+    assert!(cluster.watches.load(Ordering::Relaxed) >= 2, "resumed after the stream ended");
+    // Another selector is another question.
+    let (mut other, other_task) = start("pod", ", selectors: [{role: pod, label: 'a=b'}]").await;
+    assert!(told_of(&mut other, "listed-2").await);
+    assert_eq!(context.watches.count(), 2);
+    for task in [first_task, second_task, third_task, other_task] {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(context.watches.count(), 0, "nobody listens");
+}

@@ -6,6 +6,7 @@ mod plain;
 mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::objects::{Meta, Object};
 use super::watch::{Change, Kind};
@@ -17,14 +18,14 @@ use plain::{ingress_group, node_group, service_group};
 use pod::controller;
 
 /// Namespace (empty for what has none) and name.
-type Key = (String, String);
+pub(super) type Key = (String, String);
 
 /// All objects that a role's targets come from, as last seen.
 #[derive(Debug)]
 pub(super) struct Stores {
     role: Role,
     attach: AttachMetadata,
-    objects: BTreeMap<Kind, BTreeMap<Key, Object>>,
+    objects: BTreeMap<Kind, BTreeMap<Key, Arc<Object>>>,
 }
 
 impl Stores {
@@ -33,13 +34,14 @@ impl Stores {
     }
 
     fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Object> {
-        self.objects.get(&kind)?.get(&(namespace.to_owned(), name.to_owned()))
+        self.objects.get(&kind)?.get(&(namespace.to_owned(), name.to_owned())).map(Arc::as_ref)
     }
 
     /// All objects of a kind; in one namespace, if that is given.
     fn all_of<'a>(&'a self, kind: Kind, namespace: Option<&'a str>) -> impl Iterator<Item = (&'a Key, &'a Object)> {
         let first = (namespace.unwrap_or("").to_owned(), String::new());
         let of_kind = self.objects.get(&kind).into_iter().flat_map(move |objects| objects.range(first.clone()..));
+        let of_kind = of_kind.map(|(key, object)| (key, object.as_ref()));
         of_kind.take_while(move |(key, _)| namespace.is_none_or(|namespace| key.0 == namespace))
     }
 
@@ -49,7 +51,7 @@ impl Stores {
             Change::Apply(kind, object) => {
                 let key = key_of(&object.metadata);
                 self.affect(kind, &key, affected);
-                self.objects.entry(kind).or_default().insert(key.clone(), *object);
+                self.objects.entry(kind).or_default().insert(key.clone(), object);
                 self.affect(kind, &key, affected);
             }
             Change::Delete(kind, object) => {
@@ -159,7 +161,7 @@ impl Stores {
     }
 }
 
-fn key_of(meta: &Meta) -> Key {
+pub(super) fn key_of(meta: &Meta) -> Key {
     (meta.namespace.clone(), meta.name.clone())
 }
 

@@ -1,5 +1,6 @@
 //! One watch: list, then follow, from the last resource version on; list again when that is too old.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use net::backoff::Backoff;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use super::RETRY;
 use super::access::Access;
 use super::objects::{List, Object, Status, WatchEvent};
+use super::shared::Selection;
 use crate::config::Role;
 use crate::metrics::Metrics;
 
@@ -81,15 +83,15 @@ impl Kind {
     }
 }
 
-/// A change of a store.
-#[derive(Debug)]
+/// A change of a store. Cheap to clone but for a list.
+#[derive(Debug, Clone)]
 pub(super) enum Change {
     /// All objects of a kind in a namespace (or everywhere): others of that kind there are gone.
-    Replace(Kind, Option<String>, Vec<Object>),
+    Replace(Kind, Option<String>, Vec<Arc<Object>>),
     /// New or changed.
-    Apply(Kind, Box<Object>),
+    Apply(Kind, Arc<Object>),
     /// Gone.
-    Delete(Kind, Box<Object>),
+    Delete(Kind, Arc<Object>),
 }
 
 impl Change {
@@ -126,21 +128,12 @@ enum WatchError {
 /// Follows one kind of object in one namespace, or everywhere.
 pub(super) struct Watch {
     access: Access,
-    kind: Kind,
-    namespace: Option<String>,
-    label_selector: String,
-    field_selector: String,
+    selection: Selection,
 }
 
 impl Watch {
-    pub(super) fn new(
-        access: Access,
-        kind: Kind,
-        namespace: Option<String>,
-        label_selector: String,
-        field_selector: String,
-    ) -> Self {
-        Self { access, kind, namespace, label_selector, field_selector }
+    pub(super) fn new(access: Access, selection: Selection) -> Self {
+        Self { access, selection }
     }
 
     /// Runs until the receiver is gone.
@@ -167,7 +160,7 @@ impl Watch {
                 Err(WatchError::Expired) => version = None,
                 Err(error) => {
                     metrics.kubernetes_failures.inc();
-                    let resource = self.kind.resource();
+                    let resource = self.selection.kind.resource();
                     tracing::warn!(resource, error = %with_causes(&error), "kubernetes watch interrupted");
                 }
             }
@@ -176,8 +169,8 @@ impl Watch {
     }
 
     fn path(&self) -> String {
-        let (root, resource) = (self.kind.root(), self.kind.resource());
-        match &self.namespace {
+        let (root, resource) = (self.selection.kind.root(), self.selection.kind.resource());
+        match &self.selection.namespace {
             Some(namespace) => format!("{root}/namespaces/{namespace}/{resource}"),
             None => format!("{root}/{resource}"),
         }
@@ -185,7 +178,10 @@ impl Watch {
 
     fn query<'a>(&'a self, own: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let mut query = own.to_vec();
-        query.extend([("labelSelector", &*self.label_selector), ("fieldSelector", &*self.field_selector)]);
+        query.extend([
+            ("labelSelector", &*self.selection.label_selector),
+            ("fieldSelector", &*self.selection.field_selector),
+        ]);
         query.retain(|(_, value)| !value.is_empty());
         query
     }
@@ -199,13 +195,13 @@ impl Watch {
             let request = self.access.get(&self.path(), &query).await?.timeout(Duration::from_secs(60));
             let response = accepted(request.send().await.map_err(reqwest::Error::without_url)?).await?;
             let list: List = serde_json::from_slice(&response.bytes().await?)?;
-            objects.extend(list.items);
+            objects.extend(list.items.into_iter().map(Arc::new));
             if list.metadata.continue_token.is_empty() {
                 break list.metadata.resource_version;
             }
             token = list.metadata.continue_token;
         };
-        let change = Change::Replace(self.kind, self.namespace.clone(), objects);
+        let change = Change::Replace(self.selection.kind, self.selection.namespace.clone(), objects);
         changes.send(change).await.map_err(|_| WatchError::Ended)?;
         Ok(version)
     }
@@ -257,11 +253,11 @@ impl Watch {
             let status: Status = serde_json::from_str(event.object.get()).unwrap_or_default();
             return Err(failure(status));
         }
-        let object: Box<Object> = Box::new(serde_json::from_str(event.object.get())?);
+        let object: Arc<Object> = Arc::new(serde_json::from_str(event.object.get())?);
         version.clone_from(&object.metadata.resource_version);
         let change = match event.kind.as_str() {
-            "ADDED" | "MODIFIED" => Change::Apply(self.kind, object),
-            "DELETED" => Change::Delete(self.kind, object),
+            "ADDED" | "MODIFIED" => Change::Apply(self.selection.kind, object),
+            "DELETED" => Change::Delete(self.selection.kind, object),
             // Bookmarks only move the version on; other types are for newer clients.
             _ => return Ok(()),
         };

@@ -5,11 +5,11 @@ use model::labels::Labels;
 use super::meta::PREFIX;
 use super::*;
 
-fn object(json: &str) -> Box<Object> {
-    Box::new(serde_json::from_str(json).unwrap())
+fn object(json: &str) -> Arc<Object> {
+    Arc::new(serde_json::from_str(json).unwrap())
 }
 
-fn pod(ready: &str) -> Box<Object> {
+fn pod(ready: &str) -> Arc<Object> {
     object(&format!(
         r#"{{"metadata":{{"name":"p","namespace":"ns","uid":"u","labels":{{"app.kubernetes.io/name":"x"}},
             "annotations":null,"ownerReferences":[{{"kind":"ReplicaSet","name":"rs","controller":true}}]}},
@@ -55,7 +55,7 @@ fn endpoints_join_services_and_pods() {
             "targetRef":{"kind":"Pod","name":"p","namespace":"ns"}}],"notReadyAddresses":[{"ip":"fd00::1"}],
             "ports":[{"name":"http","port":80,"protocol":"TCP"}]}]}"#,
     );
-    stores.apply(Change::Replace(Kind::Endpoints, None, vec![*endpoints]), &mut affected);
+    stores.apply(Change::Replace(Kind::Endpoints, None, vec![endpoints]), &mut affected);
     let service =
         object(r#"{"metadata":{"name":"s","namespace":"ns","labels":{"l":"v"}},"spec":{"clusterIP":"10.1.0.1"}}"#);
     stores.apply(Change::Apply(Kind::Service, service), &mut affected);
