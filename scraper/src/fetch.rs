@@ -159,17 +159,4 @@ fn transport(error: reqwest::Error) -> FetchError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::DEFAULT_PROTOCOLS;
-
-    #[test]
-    fn asks_for_protocols_in_order() {
-        assert_eq!(
-            accept_header(&DEFAULT_PROTOCOLS, EscapingScheme::AllowUtf8).to_str().unwrap(),
-            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-             application/openmetrics-text;version=0.0.1;q=0.4,\
-             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
-        );
-    }
-}
+mod tests;

@@ -4,6 +4,9 @@ use model::labels::Labels;
 
 use crate::config::Limits;
 
+/// The most samples of one scrape where no `sample_limit` is configured.
+pub const SAMPLES_MAX: u64 = 10_000_000;
+
 /// A series breaks a label limit. The whole scrape fails, as upstream has it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

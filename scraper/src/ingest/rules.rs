@@ -30,6 +30,8 @@ pub struct SampleRules {
     pub(super) track_timestamps: bool,
     relabel: Vec<RelabelRule>,
     pub(super) limits: Limits,
+    /// `sample_limit`, or what stands for it.
+    pub(super) samples_max: u64,
     pub(super) histograms: HistogramConfig,
     names: NameScheme,
     pub(super) features: Features,
@@ -45,6 +47,7 @@ impl SampleRules {
             track_timestamps: job.written.track_timestamps_staleness,
             relabel: job.metric_relabel.clone(),
             limits: job.limits,
+            samples_max: if job.limits.samples == 0 { limits::SAMPLES_MAX } else { job.limits.samples },
             histograms: job.histograms,
             names: job.names,
             features,

@@ -236,8 +236,7 @@ impl Ingestion<'_> {
 
     fn count_kept(&mut self) -> Result<(), IngestError> {
         self.counts.kept += 1;
-        let limit = self.rules.limits.samples;
-        if limit > 0 && self.counts.kept > limit { Err(IngestError::SampleLimit) } else { Ok(()) }
+        if self.counts.kept > self.rules.samples_max { Err(IngestError::SampleLimit) } else { Ok(()) }
     }
 
     /// A sample refused by its time is counted, and the scrape goes on; anything else fails it.

@@ -421,3 +421,65 @@ fn samples_far_ahead_and_empty_pages_are_taken_as_upstream_does() {
         assert_eq!(bench.scrape_as(format, b"").unwrap(), Counts::default());
     }
 }
+
+/// Takes everything, keeps nothing.
+struct Null;
+
+impl Appender for Null {
+    fn append(&mut self, labels: &Labels, _: Timestamp, _: NewValue<'_>) -> Result<SeriesRef, AppendError> {
+        Ok(SeriesRef(labels.hash64()))
+    }
+
+    fn append_ref(&mut self, _: SeriesRef, _: Timestamp, _: NewValue<'_>) -> Result<(), AppendError> {
+        Ok(())
+    }
+
+    fn append_exemplar(&mut self, _: SeriesRef, _: &Exemplar) -> Result<(), AppendError> {
+        Ok(())
+    }
+
+    fn update_metadata(&mut self, _: SeriesRef, _: &Metadata) -> Result<(), AppendError> {
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>) -> Result<usize, StorageError> {
+        Ok(0)
+    }
+
+    fn rollback(self: Box<Self>) {}
+}
+
+/// Allocations of a scrape of a page that was scraped before.
+fn steady_allocations(format: Format, page: &str) -> u64 {
+    let features =
+        Features { start_timestamps: true, metadata: true, type_and_unit_labels: true, ..Features::default() };
+    let mut bench = Bench::with_features(features, |c| c.active_series_limit = 100_000);
+    let mut scrape = || {
+        bench.at += 15_000;
+        let remembered = Remembered { cache: &mut bench.cache, metadata: &mut bench.metadata, budget: &bench.budget };
+        let mut null = Null;
+        let ingestion = Ingestion::new(&bench.rules, remembered, &mut null, Timestamp(bench.at));
+        ingestion.page(format, page.as_bytes()).unwrap();
+    };
+    scrape();
+    scrape();
+    allocation_counter::measure(scrape).count_total
+}
+
+#[test]
+fn nothing_is_allocated_per_sample_in_the_steady_state() {
+    let page = |series: usize| {
+        let lines = (0..series).map(|i| format!("m_total{{cpu=\"{i}\",mode=\"x\\\"y\"}} {}.25\n", i * 7));
+        let head = "# HELP m Seconds.\n# TYPE m counter\n".to_owned();
+        std::iter::once(head).chain(lines).chain(["# EOF\n".to_owned()]).collect::<String>()
+    };
+    for format in [Format::Text, Format::OpenMetrics] {
+        let page = |series| match format {
+            Format::Text => page(series).replace("TYPE m counter", "TYPE m_total counter"),
+            _ => page(series),
+        };
+        let (few, many) = (steady_allocations(format, &page(10)), steady_allocations(format, &page(2000)));
+        assert_eq!(few, many, "{format:?}");
+        assert!(few < 10, "{few} allocations a scrape");
+    }
+}
