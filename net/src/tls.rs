@@ -299,8 +299,11 @@ mod tests {
     fn builds_from_memory_and_offers_both_protocols() {
         let (certificate, key) = pair();
         let client = ClientCertificate::Optional(memory(&certificate));
-        let config =
-            server_config(&ServerTls { certificate: memory(&certificate), key: memory(&key), client }, &TlsLimits::default()).unwrap();
+        let config = server_config(
+            &ServerTls { certificate: memory(&certificate), key: memory(&key), client },
+            &TlsLimits::default(),
+        )
+        .unwrap();
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     }
 
@@ -308,7 +311,9 @@ mod tests {
     fn says_which_part_is_wrong() {
         let (certificate, key) = pair();
         let error = |certificate: Pem, key: Pem| {
-            server_config(&ServerTls { certificate, key, client: ClientCertificate::Ignored }, &TlsLimits::default()).unwrap_err().to_string()
+            server_config(&ServerTls { certificate, key, client: ClientCertificate::Ignored }, &TlsLimits::default())
+                .unwrap_err()
+                .to_string()
         };
         assert!(error(memory(""), memory(&key)).contains("expected a CERTIFICATE"));
         assert!(error(memory(&certificate), memory("nonsense")).contains("expected a PRIVATE KEY"));

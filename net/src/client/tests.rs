@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::server::{Config as ServerConfig, Server};
 use crate::shutdown::Shutdown;
-use crate::tls::{ClientCertificate, Pem, ServerTls, server_config};
+use crate::tls::{ClientCertificate, Pem, ServerTls, TlsLimits, server_config};
 
 async fn serve(app: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -167,7 +167,10 @@ async fn serve_tls(shutdown: &Shutdown, server: &(String, String), accepted: &st
         client: ClientCertificate::Required(memory(accepted)),
     };
     let loopback = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let bound = Server::bind(ServerConfig { tls: Some(server_config(&tls).unwrap()), ..loopback }).await.unwrap();
+    let bound =
+        Server::bind(ServerConfig { tls: Some(server_config(&tls, &TlsLimits::default()).unwrap()), ..loopback })
+            .await
+            .unwrap();
     let url = format!("https://{}/", bound.address());
     shutdown.spawn(bound.serve(Router::new().route("/", get(|| async { "ok" })), shutdown.clone()));
     url

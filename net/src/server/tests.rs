@@ -51,7 +51,8 @@ async fn serves_both_protocols_over_tls() {
         client: ClientCertificate::Ignored,
     };
     let shutdown = Shutdown::new();
-    let address = start(Config { tls: Some(server_config(&tls, &TlsLimits::default()).unwrap()), ..loopback() }, &shutdown).await;
+    let address =
+        start(Config { tls: Some(server_config(&tls, &TlsLimits::default()).unwrap()), ..loopback() }, &shutdown).await;
     let root = reqwest::Certificate::from_pem(certificate.pem().as_bytes()).unwrap();
     let url = format!("https://{address}/peer");
     for (http1, version) in [(false, reqwest::Version::HTTP_2), (true, reqwest::Version::HTTP_11)] {

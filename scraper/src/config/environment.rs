@@ -131,7 +131,7 @@ impl<'e> Expansion<'e> {
         if self.mode == Mode::Plain {
             self.end_line(indent);
         }
-        self.out.push_str(&line[content.len()..]);
+        self.out.push_str(line.get(content.len()..).unwrap_or(""));
     }
 
     /// The end of a line outside quotes: a `|` or `>` there begins a block.
@@ -243,11 +243,11 @@ impl<'e> Expansion<'e> {
         let plain = std::mem::take(&mut self.plain);
         if std::mem::take(&mut self.is_unsafe) {
             let text = plain.trim_start();
-            self.out.push_str(&plain[..plain.len() - text.len()]);
+            self.out.push_str(plain.strip_suffix(text).unwrap_or(""));
             self.out.push('"');
             push_escaped(&mut self.out, text.trim_end());
             self.out.push('"');
-            self.out.push_str(&text[text.trim_end().len()..]);
+            self.out.push_str(text.strip_prefix(text.trim_end()).unwrap_or(""));
         } else {
             self.out.push_str(&plain);
         }
@@ -320,7 +320,7 @@ impl<'e> Expansion<'e> {
 /// How far the key or dash is indented that a block of text belongs to, by the line that begins it.
 fn block_parent(line: &str, indent: usize) -> usize {
     let content = line.trim_start_matches([' ', '-']);
-    let before = &line[..line.len() - content.len()];
+    let before = line.strip_suffix(content).unwrap_or("");
     match content.starts_with(['|', '>']) {
         true => before.rfind('-').unwrap_or(indent),
         false => before.len(),

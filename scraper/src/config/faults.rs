@@ -128,12 +128,14 @@ fn remove_entry(lines: &mut [String], line: u64, column: u64, is_whole: bool) ->
         at = parent;
         (start, key) = starts_of(&lines[at]);
     }
-    let is_key = has_key(&lines[at][key..]);
+    let is_key = has_key(from(&lines[at], key));
     let indent = if is_key { key } else { start };
     let belongs = |line: &str| {
         let (start, _) = starts_of(line);
         // The items of a list may stand as far out as its key.
-        is_blank(line) || start > indent || is_key && start == indent && line[start..].starts_with("- ") && start == key
+        is_blank(line)
+            || start > indent
+            || is_key && start == indent && from(line, start).starts_with("- ") && start == key
     };
     let end = (at + 1..lines.len()).find(|i| !belongs(&lines[*i])).unwrap_or(lines.len());
     let is_first_of_item = is_key && key > start;
@@ -162,11 +164,15 @@ fn is_blank(line: &str) -> bool {
 fn starts_of(line: &str) -> (usize, usize) {
     let start = line.len() - line.trim_start_matches(' ').len();
     let mut key = start;
-    while line[key..].starts_with("- ") {
-        key += 2;
-        key += line[key..].len() - line[key..].trim_start_matches(' ').len();
+    while let Some(rest) = from(line, key).strip_prefix("- ") {
+        key += 2 + rest.len() - rest.trim_start_matches(' ').len();
     }
     (start, key)
+}
+
+/// The line from a place on that one of its blanks or dashes comes before.
+fn from(line: &str, at: usize) -> &str {
+    line.get(at..).unwrap_or("")
 }
 
 fn has_key(content: &str) -> bool {

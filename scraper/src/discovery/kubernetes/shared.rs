@@ -41,8 +41,11 @@ pub(super) struct Selection {
 /// All watches of a program. Cheap to clone; clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Watches {
-    topics: Arc<Mutex<Vec<(Question, Weak<Topic>)>>>,
+    topics: Arc<Mutex<Vec<Asked>>>,
 }
+
+/// A watch that runs as long as somebody listens, and what it asks.
+type Asked = (Question, Weak<Topic>);
 
 impl Watches {
     /// Listens to a watch, which is begun unless it runs already. It goes on until all that this gave are dropped.
