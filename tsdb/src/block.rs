@@ -24,12 +24,11 @@ use parking_lot::RwLock;
 use crate::error::io_error;
 use crate::fs::{self, FileSystem};
 use crate::head::reader::TimeRange;
-use crate::head::tombstones::Interval;
+use crate::tombstones::{Interval, Tombstones};
 use cache::PostingsCache;
 use chunks::ChunkFiles;
 use index::{Index, SeriesEntry};
 use meta::BlockMeta;
-use tombstones::BlockTombstones;
 
 /// Ends the name of a directory that is still being filled.
 pub(crate) const CREATION_SUFFIX: &str = ".tmp-for-creation";
@@ -57,7 +56,7 @@ pub(crate) struct Block {
 #[derive(Debug, Clone)]
 struct State {
     meta: Arc<BlockMeta>,
-    tombstones: Arc<BlockTombstones>,
+    tombstones: Arc<Tombstones>,
 }
 
 impl Block {
@@ -69,7 +68,7 @@ impl Block {
         let meta = BlockMeta::read(directory)?;
         let index = Index::open(directory)?;
         let chunks = ChunkFiles::open(&directory.join(chunks::DIRECTORY))?;
-        let tombstones = BlockTombstones::read(directory)?;
+        let tombstones = Tombstones::read(directory)?;
         Ok(Self {
             id: OPENED.fetch_add(1, Ordering::Relaxed),
             directory: directory.to_owned(),
@@ -91,7 +90,7 @@ impl Block {
     }
 
     /// What is deleted in it.
-    pub(crate) fn tombstones(&self) -> Arc<BlockTombstones> {
+    pub(crate) fn tombstones(&self) -> Arc<Tombstones> {
         Arc::clone(&self.state.read().tombstones)
     }
 

@@ -36,6 +36,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::exemplars::Exemplars;
 use crate::metrics::Instruments;
 use crate::postings::Postings;
+use crate::tombstones::Tombstones;
 use crate::wal::record::{WAL_REF_MAX, WalRef};
 use appender::Buffers;
 use index::{SeriesIndex, find_in, insert_in};
@@ -45,7 +46,6 @@ use metadata::SeriesMetadata;
 use series::{ChunkLimits, FullChunk, Series};
 use slab::{Slab, Slot};
 use symbols::Symbols;
-use tombstones::Tombstones;
 use truncate::Graveyard;
 
 /// Times of the head, read by every appender.

@@ -36,6 +36,7 @@ mod postings;
 mod query;
 mod refusal;
 pub mod tail;
+mod tombstones;
 mod wal;
 
 pub use block::meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats};

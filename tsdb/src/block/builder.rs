@@ -15,7 +15,6 @@ use model::storage::StorageError;
 use super::chunks::{self, ChunkWriter};
 use super::index::writer::{self, SeriesToWrite};
 use super::meta::{BlockMeta, BlockStats};
-use super::tombstones::BlockTombstones;
 use super::{CREATION_SUFFIX, with_suffix};
 use crate::chunk::Encoding;
 use crate::codec::{put_uvarint, put_varint};
@@ -203,7 +202,7 @@ impl BlockBuilder {
         };
         chunks.finish()?;
         self.write_index()?;
-        BlockTombstones::default().write(&*self.fs, &self.temporary)?;
+        crate::tombstones::Tombstones::default().write(&*self.fs, &self.temporary)?;
         self.meta.write(&*self.fs, &self.temporary)?;
         let io = |error| io_error(&self.directory, error);
         self.fs.rename(&self.temporary, &self.directory).map_err(io)?;

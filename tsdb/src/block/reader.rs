@@ -9,16 +9,15 @@ use roaring::RoaringBitmap;
 use super::Block;
 use super::chunks::ChunkMeta;
 use super::index::SeriesEntry;
-use super::tombstones::BlockTombstones;
 use crate::chunk::{self, Encoding};
 use crate::head::reader::TimeRange;
-use crate::head::tombstones::{self, Interval};
 use crate::query::merge;
+use crate::tombstones::{self, Interval, Tombstones};
 
 /// Series of a block, ordered by their labels, without those that have nothing in the range.
 pub(crate) struct BlockSeriesIter {
     block: Arc<Block>,
-    tombstones: Arc<BlockTombstones>,
+    tombstones: Arc<Tombstones>,
     range: TimeRange,
     selected: roaring::bitmap::IntoIter,
     entry: SeriesEntry,

@@ -1,6 +1,5 @@
 //! The `tombstones` file: deleted ranges of a block's series. Layout: `docs/formats/block.md`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use model::storage::StorageError;
@@ -8,8 +7,8 @@ use model::storage::StorageError;
 use crate::codec::{Decoder, Truncated, crc32c, put_uvarint, put_varint};
 use crate::error::{corrupt, io_error};
 use crate::fs::FileSystem;
-use crate::head::tombstones::Interval;
 use crate::mmap::Map;
+use crate::tombstones::{Interval, Tombstones};
 
 /// The file's name in a block's directory.
 pub(crate) const FILE: &str = "tombstones";
@@ -17,40 +16,7 @@ const MAGIC: u32 = 0x0130_BA30;
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 5;
 
-/// Deleted ranges by the series' reference in the index: sorted, apart from each other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct BlockTombstones {
-    intervals: BTreeMap<u32, Vec<Interval>>,
-}
-
-impl BlockTombstones {
-    /// Adds a range, merging it with those it touches.
-    pub(crate) fn add(&mut self, series: u32, added: Interval) {
-        let intervals = self.intervals.entry(series).or_default();
-        let mut merged = added;
-        intervals.retain(|interval| {
-            let touches = interval.min_time <= merged.max_time.saturating_add(1)
-                && merged.min_time <= interval.max_time.saturating_add(1);
-            if touches {
-                merged.min_time = merged.min_time.min(interval.min_time);
-                merged.max_time = merged.max_time.max(interval.max_time);
-            }
-            !touches
-        });
-        let at = intervals.partition_point(|interval| interval.min_time < merged.min_time);
-        intervals.insert(at, merged);
-    }
-
-    /// The deleted ranges of a series; nearly always none.
-    pub(crate) fn of(&self, series: u32) -> &[Interval] {
-        self.intervals.get(&series).map_or(&[], Vec::as_slice)
-    }
-
-    /// How many ranges there are.
-    pub(crate) fn count(&self) -> u64 {
-        self.intervals.values().map(|intervals| intervals.len() as u64).sum()
-    }
-
+impl Tombstones {
     /// Reads the file of the block in `directory`; none means that nothing is deleted.
     pub(crate) fn read(directory: &Path) -> Result<Self, StorageError> {
         let path = directory.join(FILE);
@@ -83,9 +49,9 @@ impl BlockTombstones {
         let path = directory.join(FILE);
         let mut bytes = MAGIC.to_be_bytes().to_vec();
         bytes.push(VERSION);
-        for (series, intervals) in &self.intervals {
+        for (series, intervals) in self.iter() {
             for interval in intervals {
-                put_uvarint(&mut bytes, u64::from(*series));
+                put_uvarint(&mut bytes, u64::from(series));
                 put_varint(&mut bytes, interval.min_time);
                 put_varint(&mut bytes, interval.max_time);
             }
@@ -112,22 +78,22 @@ mod tests {
     #[test]
     fn ranges_merge_and_come_back() {
         let scratch = tempfile::tempdir().unwrap();
-        assert_eq!(BlockTombstones::read(scratch.path()).unwrap().count(), 0);
-        let mut tombstones = BlockTombstones::default();
+        assert_eq!(Tombstones::read(scratch.path()).unwrap().count(), 0);
+        let mut tombstones = Tombstones::default();
         for (min_time, max_time) in [(10, 20), (40, 50), (21, 25), (-9, 1), (i64::MAX - 1, i64::MAX)] {
             tombstones.add(7, Interval { min_time, max_time });
         }
         tombstones.add(3, Interval { min_time: 0, max_time: 0 });
         assert_eq!(tombstones.count(), 5);
         tombstones.write(&crate::fs::Disk, scratch.path()).unwrap();
-        assert_eq!(BlockTombstones::read(scratch.path()).unwrap(), tombstones);
+        assert_eq!(Tombstones::read(scratch.path()).unwrap(), tombstones);
         let path = scratch.path().join(FILE);
         let sound = std::fs::read(&path).unwrap();
         for at in 0..sound.len() {
             let mut flipped = sound.clone();
             flipped[at] ^= 4;
             std::fs::write(&path, flipped).unwrap();
-            assert!(matches!(BlockTombstones::read(scratch.path()), Err(StorageError::Corrupt { .. })), "byte {at}");
+            assert!(matches!(Tombstones::read(scratch.path()), Err(StorageError::Corrupt { .. })), "byte {at}");
         }
     }
 }

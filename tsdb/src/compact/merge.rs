@@ -14,9 +14,9 @@ use super::retention::KeptFrom;
 use crate::block::Block;
 use crate::block::builder::{BlockBuilder, Provisional, SeriesChunks};
 use crate::block::index::{SeriesEntry, Version};
-use crate::block::tombstones::BlockTombstones;
 use crate::chunk::Encoding;
 use crate::head::reader::TimeRange;
+use crate::tombstones::Tombstones;
 
 /// Blocks being merged, and the series reached.
 pub(crate) struct Merge {
@@ -27,7 +27,7 @@ pub(crate) struct Merge {
 /// A block, and the series it has reached.
 struct Source {
     block: Arc<Block>,
-    tombstones: Arc<BlockTombstones>,
+    tombstones: Arc<Tombstones>,
     numbers: Numbers,
     rest: roaring::bitmap::IntoIter,
     series: u32,

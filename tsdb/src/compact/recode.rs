@@ -8,7 +8,7 @@ use model::storage::Columns;
 use crate::block::builder::{EncodedChunk, SeriesChunks};
 use crate::chunk::{self, ChunkError, Encoding, OpenChunk, Stamp, histogram};
 use crate::head::reader::TimeRange;
-use crate::head::tombstones::Interval;
+use crate::tombstones::Interval;
 use crate::wal::record::SampleValue;
 
 /// Samples of a chunk written here.

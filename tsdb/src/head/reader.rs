@@ -13,10 +13,10 @@ use super::late::LateList;
 use super::mapped_chunks::MappedChunk;
 use super::series::Series;
 use super::slab::Slot;
-use super::tombstones;
 use crate::chunk::{self, Encoding};
 use crate::error::corrupt;
 use crate::query::merge;
+use crate::tombstones;
 
 /// A range of time, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

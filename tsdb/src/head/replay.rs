@@ -17,9 +17,9 @@ use super::Head;
 use super::gather::Gathered;
 use super::mapped_chunks::{FoundChunks, MappedChunk};
 use super::slab::Slot;
-use super::tombstones::Interval;
 use crate::chunk::Stamp;
 use crate::chunk::frozen::FrozenChunk;
+use crate::tombstones::Interval;
 use crate::wal::record::{MappedMarker, RecordSink, SampleValue, Tombstone, WalRef};
 
 /// Samples that are gathered at least before they are entered.
