@@ -7,8 +7,12 @@ use model::labels::Labels;
 use model::metadata::Metadata;
 use model::storage::Columns;
 
+use crate::block::index::toc::{self, Toc};
+use crate::block::index::{Index, SeriesEntry};
 use crate::chunk::frozen::FrozenChunk;
 use crate::chunk::{self, Encoding, Stamp};
+use crate::codec::crc32c;
+use crate::mmap::Map;
 use crate::wal::reader::RecordReader;
 use crate::wal::record::{MappedMarker, RecordSink, SampleValue, Tombstone, WalRef, decode};
 
@@ -82,6 +86,70 @@ pub fn chunk_decoder(bytes: &[u8]) -> usize {
     columns.len()
 }
 
+/// Reads the index of a block: as it is, and with sound checksums of its tables, so that what stands behind them is
+/// reached. Returns how many series could be read.
+pub fn index_reader(bytes: &[u8]) -> usize {
+    let mut sealed = bytes.to_vec();
+    seal(&mut sealed);
+    read_index(bytes).max(read_index(&sealed))
+}
+
+fn read_index(bytes: &[u8]) -> usize {
+    let Ok(index) = Map::copy_of(bytes).map_err(drop).and_then(|map| Index::of("index".into(), map).map_err(drop))
+    else {
+        return 0;
+    };
+    for (_, text) in index.symbols() {
+        assert!(index.find_symbol(text).is_some(), "a symbol is found by its text");
+    }
+    let names: Vec<String> = index.label_names().map(str::to_owned).collect();
+    let mut read = 0;
+    let mut entry = SeriesEntry::default();
+    for (name, value, place) in names.iter().flat_map(|n| index.values(n, "").map(move |(v, place)| (n, v, place))) {
+        let mut series = Vec::new();
+        if index.read_postings(place, &mut series).is_err() {
+            continue;
+        }
+        drop(index.postings(name, value));
+        for one in series {
+            if index.read_series(one, &mut entry).is_ok() {
+                read += 1;
+                assert!(index.labels_of(&entry.pairs).len() * 2 == entry.pairs.len());
+            }
+        }
+    }
+    read + index.all_postings().map_or(0, |all| all.len() as usize)
+}
+
+/// Puts right checksums under the table of contents and the tables it names.
+fn seal(bytes: &mut [u8]) {
+    let Some(start) = bytes.len().checked_sub(toc::BYTES) else {
+        return;
+    };
+    let checksum = crc32c(&bytes[start..bytes.len() - 4]);
+    if let Some(last) = bytes.last_chunk_mut::<4>() {
+        *last = checksum.to_be_bytes();
+    }
+    let Ok(found) = Toc::read(bytes) else {
+        return;
+    };
+    for offset in [found.symbols, found.postings_table] {
+        let Some(section) = usize::try_from(offset).ok().and_then(|at| bytes.get_mut(at..)) else {
+            continue;
+        };
+        let Some((length, rest)) = section.split_first_chunk_mut::<4>() else {
+            continue;
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        if length <= rest.len() {
+            let (content, behind) = rest.split_at_mut(length);
+            if let Some(checksum) = behind.first_chunk_mut::<4>() {
+                *checksum = crc32c(content).to_be_bytes();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -99,6 +167,8 @@ mod tests {
         let pieces = run("wal_reader", super::wal_reader);
         assert!(pieces.len() >= 5 && pieces.iter().any(|count| *count > 100), "{pieces:?}");
         let samples = run("chunk_decoder", super::chunk_decoder);
+        let series = run("index_reader", super::index_reader);
+        assert!(series.len() >= 3 && series.iter().filter(|count| **count > 3).count() >= 2, "{series:?}");
         assert!(samples.len() >= 6 && samples.iter().filter(|count| **count > 3).count() >= 5, "{samples:?}");
     }
 
@@ -113,6 +183,7 @@ mod tests {
             }
         };
         run("wal_reader", |bytes| change(&|b| assert!(super::wal_reader(b) < 1 << 20), bytes));
+        run("index_reader", |bytes| change(&|b| assert!(super::index_reader(b) < 1 << 20), bytes));
         run("chunk_decoder", |bytes| change(&|b| assert!(super::chunk_decoder(b) < 70_000), bytes));
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapMut, MmapOptions};
 
 /// A file mapped for reading.
 #[derive(Debug)]
@@ -28,6 +28,16 @@ impl Map {
         let file = File::open(path)?;
         let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         Self::of(&file, length, length)
+    }
+
+    /// A copy of `bytes` that is in no file.
+    pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+        if bytes.is_empty() {
+            return Ok(Self { map: None, readable: AtomicUsize::new(0) });
+        }
+        let mut map = MmapMut::map_anon(bytes.len())?;
+        map.copy_from_slice(bytes);
+        Ok(Self { map: Some(map.make_read_only()?), readable: AtomicUsize::new(bytes.len()) })
     }
 
     /// Maps `length` bytes of a file that is still shorter and grows up to that.

@@ -62,6 +62,11 @@ impl Index {
     pub(crate) fn open(directory: &Path) -> Result<Self, StorageError> {
         let path = directory.join(FILE);
         let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
+        Self::of(path, map)
+    }
+
+    /// The index that `map` holds.
+    pub(crate) fn of(path: PathBuf, map: Map) -> Result<Self, StorageError> {
         let bytes = map.bytes();
         let version = match bytes.get(..HEADER_BYTES) {
             Some([magic @ .., 1]) if *magic == MAGIC.to_be_bytes() => Version::V1,
