@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::matcher::Matcher;
 use model::storage::StorageError;
-use parking_lot::RwLock;
 
 use crate::error::io_error;
 use crate::fs::{self, FileSystem};
 use crate::head::reader::TimeRange;
+use crate::sync::RwLock;
 use crate::tombstones::{Interval, Tombstones};
 use cache::PostingsCache;
 use chunks::ChunkFiles;

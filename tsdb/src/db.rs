@@ -19,7 +19,6 @@ use model::matcher::Matcher;
 use model::metadata::Metadata;
 use model::sample::Timestamp;
 use model::storage::{Appendable, Appender, ExemplarQueryable, Querier, Queryable, SeriesRef, StorageError};
-use parking_lot::{Mutex, RwLock};
 
 use crate::compact::retention::Retention;
 use crate::config::{Config, OnStop};
@@ -35,6 +34,7 @@ use crate::lock::DirectoryLock;
 use crate::metrics::Instruments;
 use crate::query::joined::DbQuerier;
 use crate::refusal::ClosedAppender;
+use crate::sync::{Mutex, RwLock};
 use crate::wal::Wal;
 use crate::wal::checkpoint::{self, Keep};
 use blocks::Blocks;

@@ -14,9 +14,9 @@ use model::labels::Labels;
 use model::matcher::Matcher;
 use model::sample::Timestamp;
 use model::storage::AppendError;
-use parking_lot::RwLock;
 
 use crate::metrics::Instruments;
+use crate::sync::RwLock;
 
 /// The most exemplars there can be, by the numbers of the ring's places.
 pub(crate) const EXEMPLARS_MAX: usize = 1 << 30;

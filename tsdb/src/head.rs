@@ -27,15 +27,15 @@ pub(crate) mod tombstones;
 pub(crate) mod truncate;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use model::labels::Labels;
 use model::storage::{AppendError, SeriesRef, StorageError};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::exemplars::Exemplars;
 use crate::metrics::Instruments;
 use crate::postings::Postings;
+use crate::sync::{AtomicI64, AtomicU64, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::tombstones::Tombstones;
 use crate::wal::record::{WAL_REF_MAX, WalRef};
 use appender::Buffers;

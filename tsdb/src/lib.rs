@@ -35,6 +35,7 @@ mod mmap;
 mod postings;
 mod query;
 mod refusal;
+mod sync;
 pub mod tail;
 mod tombstones;
 mod wal;

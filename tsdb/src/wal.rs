@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 use model::sample::Timestamp;
 use model::storage::StorageError;
-use parking_lot::Mutex;
 
 use crate::config::{Compression, Config, Fsync};
 use crate::error::io_error;
 use crate::fs::{FileSystem, WriteFile};
 use crate::head::snapshot::LogPlace;
 use crate::metrics::WalInstruments;
+use crate::sync::Mutex;
 use compression::Compressor;
 use segment::{PAGE_BYTES, framed_bytes_max, path_of, write_record};
 

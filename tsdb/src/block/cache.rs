@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
 use crate::metrics::BlockInstruments;
+use crate::sync::Mutex;
 
 /// Bytes that an entry takes beside its key and its bitmap.
 const ENTRY_BYTES: usize = 96;

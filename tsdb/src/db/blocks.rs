@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use model::storage::StorageError;
-use parking_lot::{Mutex, RwLock};
 
 use crate::block::cache::PostingsCache;
 use crate::block::ulid::Ulid;
@@ -18,6 +17,7 @@ use crate::config::Config;
 use crate::error::io_error;
 use crate::fs::FileSystem;
 use crate::metrics::Instruments;
+use crate::sync::{Mutex, RwLock};
 
 /// How long after a failure no block is written.
 const RETRY_AFTER_MS: i64 = 60_000;

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use model::storage::StorageError;
-use parking_lot::{Mutex, RwLock};
 
 use super::blocks::Blocks;
 use super::{Db, PendingTruncation, Start, Upkeep};
@@ -21,6 +20,7 @@ use crate::head::{Head, HeadLimits};
 use crate::lock::DirectoryLock;
 use crate::metrics::{Instruments, WalInstruments};
 use crate::mmap::Map;
+use crate::sync::{Mutex, RwLock};
 use crate::wal::reader::{Damage, RecordReader};
 use crate::wal::record::decode;
 use crate::wal::segment::SegmentFile;

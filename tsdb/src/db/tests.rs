@@ -1,6 +1,7 @@
 //! A database written, closed or abandoned, and opened again.
 
 mod blocks;
+mod concurrency;
 mod crash;
 mod damage;
 mod golden;

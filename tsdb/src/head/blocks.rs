@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use model::labels::Labels;
 use model::storage::StorageError;
-use parking_lot::Mutex;
 
 use super::Head;
 use super::isolation::Snapshot;
@@ -19,6 +18,7 @@ use crate::block::builder::{BlockBuilder, Provisional, SeriesChunks};
 use crate::chunk::{ChunkError, Encoding};
 use crate::compact::recode::{self, ChunkToPut, Cut};
 use crate::error::corrupt;
+use crate::sync::Mutex;
 
 /// Appenders that are not over yet, by number.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! The index from label sets to slots, in stripes with a lock each. Only appending by labels and removing use it.
 
 use hashbrown::HashTable;
-use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::slab::Slot;
+use crate::sync::{RwLock, RwLockWriteGuard};
 
 /// Locks over the index; series of one stripe are created one at a time.
 const STRIPES: usize = 256;

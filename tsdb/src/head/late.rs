@@ -6,7 +6,6 @@
 
 use model::labels::Labels;
 use model::storage::StorageError;
-use parking_lot::MutexGuard;
 
 use super::isolation::Snapshot;
 use super::mapped_chunks::MappedChunk;
@@ -18,6 +17,7 @@ use crate::block::builder::{EncodedChunk, SeriesChunks};
 use crate::chunk::{OpenChunk, Stamp, ValueRef};
 use crate::compact::recode::{self, ChunkToPut, Cut};
 use crate::compact::writer::NewChunk;
+use crate::sync::MutexGuard;
 use crate::wal::record::{MappedMarker, SampleValue, WalRef};
 
 /// Samples after which a series' late ones become a chunk: Prometheus' default.

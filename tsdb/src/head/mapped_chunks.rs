@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::storage::StorageError;
-use parking_lot::{Mutex, RwLock};
 
 use super::series::FullChunk;
 use crate::chunk::{Encoding, OUT_OF_ORDER_BIT};
@@ -17,6 +16,7 @@ use crate::codec::{Decoder, crc32c, put_text};
 use crate::error::{corrupt, io_error};
 use crate::fs::{self, FileSystem, WriteFile};
 use crate::mmap::Map;
+use crate::sync::{Mutex, RwLock};
 use crate::wal::record::WalRef;
 
 const MAGIC: u32 = 0x0130_BC91;

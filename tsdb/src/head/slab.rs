@@ -6,9 +6,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::series::Series;
+use crate::sync::{Mutex, MutexGuard};
 
 /// How many slots there can be.
 pub(crate) const SLOTS_MAX: usize = PAGES_PER_GROUP * GROUPS * SLOTS_PER_PAGE;
