@@ -415,10 +415,6 @@ impl Reloader {
         if loaded.has_otlp {
             tracing::warn!(key = "otlp", "this version receives no OTLP: the section has no effect");
         }
-        if loaded.storage.tsdb.stale_series_compaction_threshold > 0.0 {
-            let key = "storage.tsdb.stale_series_compaction_threshold";
-            tracing::warn!(key, "this version compacts no stale series early: the key has no effect");
-        }
         let external = loaded.global.external_labels.clone();
         *self.notifier.configured.write() = configured;
         let (context, changed) = self.context(external.clone());

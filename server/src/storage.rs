@@ -88,6 +88,7 @@ pub async fn open(options: &Options, configured: &StorageConfig) -> Result<Arc<D
         config.fsync = policy;
     }
     config.out_of_order_window_ms = configured.tsdb.out_of_order_time_window.as_millis();
+    config.stale_series_compaction_threshold = configured.tsdb.stale_series_compaction_threshold;
     config.exemplars_max = exemplars_max(options, configured);
     config.lock_file = options.lock;
     config.stopwatch = Some(|| STARTED.elapsed());
@@ -109,6 +110,7 @@ pub async fn open(options: &Options, configured: &StorageConfig) -> Result<Arc<D
 pub fn apply(db: &Db, options: &Options, configured: &StorageConfig) -> Result<()> {
     db.apply_retention(retention(options, configured)?)?;
     db.set_out_of_order_window(configured.tsdb.out_of_order_time_window.as_millis())?;
+    db.set_stale_series_compaction_threshold(configured.tsdb.stale_series_compaction_threshold);
     db.set_exemplars_max(exemplars_max(options, configured));
     Ok(())
 }

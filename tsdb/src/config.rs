@@ -85,6 +85,9 @@ pub struct Config {
     pub samples_per_chunk: u16,
     /// How far behind the newest sample out-of-order ones are taken (`out_of_order_time_window`); 0 takes none.
     pub out_of_order_window_ms: i64,
+    /// From which share of stale series in the head on, of 1, they are written out before their time
+    /// (`stale_series_compaction_threshold`); 0 never does.
+    pub stale_series_compaction_threshold: f64,
     /// How many exemplars are kept; 0 keeps none. Prometheus' `exemplar-storage` keeps 100,000 unless told otherwise.
     pub exemplars_max: u64,
     /// What a clean stop leaves behind.
@@ -115,6 +118,7 @@ impl Default for Config {
             mapped_file_bytes: 128 * 1024 * 1024,
             samples_per_chunk: 120,
             out_of_order_window_ms: 0,
+            stale_series_compaction_threshold: 0.0,
             exemplars_max: 0,
             on_stop: OnStop::Snapshot,
             stopwatch: None,
@@ -160,6 +164,9 @@ impl Config {
         }
         if self.out_of_order_window_ms < 0 {
             return broken("out_of_order_window_ms", "must not be negative");
+        }
+        if !(0.0..=1.0).contains(&self.stale_series_compaction_threshold) {
+            return broken("stale_series_compaction_threshold", "must be between 0 and 1");
         }
         if self.exemplars_max > crate::exemplars::EXEMPLARS_MAX as u64 {
             return broken("exemplars_max", "must not exceed 2^30");

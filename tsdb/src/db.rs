@@ -8,6 +8,7 @@ pub(crate) mod compaction;
 mod late;
 pub(crate) mod open;
 pub(crate) mod read_only;
+mod stale;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +35,7 @@ use crate::lock::DirectoryLock;
 use crate::metrics::Instruments;
 use crate::query::joined::DbQuerier;
 use crate::refusal::ClosedAppender;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{AtomicU64, Mutex, RwLock};
 use crate::wal::Wal;
 use crate::wal::checkpoint::{self, Keep};
 use blocks::Blocks;
@@ -56,6 +57,8 @@ pub struct Db {
     is_closed: Arc<AtomicBool>,
     blocks: Blocks,
     retention: RwLock<Arc<Retention>>,
+    /// Bits of the share of stale series in the head from which on they are written out.
+    stale_threshold: AtomicU64,
     /// Let go of last.
     lock: Mutex<Option<DirectoryLock>>,
     instruments: Arc<Instruments>,
@@ -82,6 +85,9 @@ impl Start {
 #[derive(Debug, Default)]
 struct Upkeep {
     written_late: Option<late::WrittenLate>,
+    written_stale: Option<stale::WrittenStale>,
+    /// When stale series were counted last, in ms.
+    stale_counted_at: Option<i64>,
     /// The head's lower bound when late samples were written out last, or at the start.
     late_written_at: Option<i64>,
     /// A truncation that waits for the readers that began before it was announced.
@@ -301,9 +307,10 @@ impl Db {
         let mapped = self.head.map_full_chunks();
         let written_out = self.compact_head(&mut upkeep, now);
         let late_written = self.compact_late(&mut upkeep, now);
+        let stale_written = self.compact_stale(&mut upkeep, now);
         let compacted = self.compact_blocks(&upkeep, now);
         self.head.bury();
-        match recovered.and(synced).and(mapped).and(written_out).and(late_written).and(compacted) {
+        match recovered.and(synced).and(mapped).and(written_out).and(late_written).and(stale_written).and(compacted) {
             // Closing gives up what is under way.
             Err(StorageError::Cancelled) => Ok(()),
             result => result.map_err(Error::from),

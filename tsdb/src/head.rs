@@ -21,6 +21,7 @@ pub(crate) mod select;
 pub(crate) mod series;
 pub(crate) mod slab;
 pub(crate) mod snapshot;
+pub(crate) mod stale;
 pub(crate) mod statistics;
 pub(crate) mod symbols;
 pub(crate) mod tombstones;

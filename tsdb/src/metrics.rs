@@ -70,6 +70,8 @@ pub struct HeadInstruments {
     pub chunks_removed: Counter,
     /// `prometheus_tsdb_head_chunks`
     pub chunks: Gauge,
+    /// `prometheus_tsdb_head_stale_series`, as counted last: only where they may be written out early.
+    pub stale_series: Gauge,
     /// `prometheus_tsdb_head_active_appenders`
     pub active_appenders: Gauge,
     /// Exemplars accepted and dropped because none are kept.
@@ -139,6 +141,10 @@ pub struct Instruments {
     pub exemplars: ExemplarInstruments,
     /// `prometheus_tsdb_mmap_chunk_corruptions_total`
     pub mapped_chunk_corruptions: Counter,
+    /// `prometheus_tsdb_stale_series_compactions_triggered_total`
+    pub stale_compactions: Counter,
+    /// `prometheus_tsdb_stale_series_compactions_failed_total`
+    pub stale_compactions_failed: Counter,
     /// `prometheus_tsdb_head_truncations_total`
     pub head_truncations: Counter,
     /// `prometheus_tsdb_head_truncations_failed_total`

@@ -14,6 +14,9 @@ pub(crate) const FILE: &str = "meta.json";
 const VERSION: u32 = 1;
 /// The hint of blocks written from out-of-order samples.
 pub(crate) const HINT_OUT_OF_ORDER: &str = "from-out-of-order";
+/// The hint of blocks of series that ended, written before the rest of the head. They bear the one above too: the head may
+/// hold other samples of their range, and programs that do not know this hint know that one.
+pub(crate) const HINT_STALE_SERIES: &str = "from-stale-series";
 /// No block describes itself at greater length.
 const BYTES_MAX: u64 = 16 << 20;
 

@@ -13,7 +13,7 @@ use model::storage::{NewValue, StorageError};
 use super::Compactor;
 use super::recode::{self, ChunkToPut, Cut};
 use crate::block::Block;
-use crate::block::builder::{BlockBuilder, SeriesChunks};
+use crate::block::builder::{BlockBuilder, EncodedChunk, SeriesChunks};
 use crate::block::cache::PostingsCache;
 use crate::block::meta::BlockMeta;
 use crate::block::ulid::Ulid;
@@ -39,6 +39,12 @@ pub(crate) struct NewChunk {
 }
 
 impl NewChunk {
+    /// A copy of a chunk.
+    pub(crate) fn of((chunk, data): (&EncodedChunk, &[u8])) -> Self {
+        let EncodedChunk { min_time, max_time, encoding, .. } = *chunk;
+        Self { min_time, max_time, encoding, bytes: data.into() }
+    }
+
     /// The whole of it.
     pub(crate) fn to_put(&self) -> ChunkToPut<'_> {
         let Self { min_time, max_time, encoding, ref bytes } = *self;
@@ -51,13 +57,13 @@ pub(crate) struct BlocksWriter<'a> {
     compactor: &'a Compactor,
     range_ms: i64,
     now_ms: i64,
-    hint: Option<&'static str>,
+    hints: &'a [&'static str],
     builders: BTreeMap<i64, BlockBuilder>,
 }
 
 impl<'a> BlocksWriter<'a> {
-    pub(crate) fn new(compactor: &'a Compactor, range_ms: i64, now_ms: i64, hint: Option<&'static str>) -> Self {
-        Self { compactor, range_ms, now_ms, hint, builders: BTreeMap::new() }
+    pub(crate) fn new(compactor: &'a Compactor, range_ms: i64, now_ms: i64, hints: &'a [&'static str]) -> Self {
+        Self { compactor, range_ms, now_ms, hints, builders: BTreeMap::new() }
     }
 
     /// Adds a series with its chunks, which may be in any order, overlap, and cross the blocks' bounds. Each series comes
@@ -98,7 +104,7 @@ impl<'a> BlocksWriter<'a> {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let end = start.saturating_add(self.range_ms);
                 let mut meta = BlockMeta::new(Ulid::new(self.now_ms), start, end);
-                meta.compaction.hints.extend(self.hint.map(str::to_owned));
+                meta.compaction.hints.extend(self.hints.iter().map(|hint| (*hint).to_owned()));
                 Ok(entry.insert(self.compactor.builder(meta)?))
             }
         }
@@ -174,7 +180,7 @@ impl BlockWriter {
         let mut samples = std::mem::take(&mut self.samples);
         samples.sort_by_key(|(stamp, _)| stamp.time);
         samples.dedup_by_key(|(stamp, _)| stamp.time);
-        let mut writer = BlocksWriter::new(&self.compactor, self.range_ms, self.now_ms, None);
+        let mut writer = BlocksWriter::new(&self.compactor, self.range_ms, self.now_ms, &[]);
         writer.builders = std::mem::take(&mut self.builders);
         let start_of = |sample: &(Stamp, SampleValue)| sample.0.time.div_euclid(self.range_ms);
         let mut result = Ok(());
@@ -195,7 +201,7 @@ impl BlockWriter {
     /// # Errors
     /// If the disk fails, or a series was written twice. Blocks finished before stay.
     pub fn finish(self) -> Result<Vec<BlockMeta>, Error> {
-        let mut writer = BlocksWriter::new(&self.compactor, self.range_ms, self.now_ms, None);
+        let mut writer = BlocksWriter::new(&self.compactor, self.range_ms, self.now_ms, &[]);
         writer.builders = self.builders;
         Ok(writer.finish()?.iter().map(|block| (*block.meta()).clone()).collect())
     }

@@ -109,8 +109,18 @@ impl Db {
         now: Timestamp,
         series: &mut dyn Iterator<Item = Result<(Labels, Vec<NewChunk>), StorageError>>,
     ) -> Result<usize, StorageError> {
+        self.write_blocks(now, &[HINT_OUT_OF_ORDER], series)
+    }
+
+    /// As [`Db::write_out_of_order_blocks`], of blocks with those hints.
+    pub(super) fn write_blocks(
+        &self,
+        now: Timestamp,
+        hints: &[&'static str],
+        series: &mut dyn Iterator<Item = Result<(Labels, Vec<NewChunk>), StorageError>>,
+    ) -> Result<usize, StorageError> {
         let compactor = &self.blocks.compactor;
-        let mut writer = BlocksWriter::new(compactor, self.config.block_range_ms, now.0, Some(HINT_OUT_OF_ORDER));
+        let mut writer = BlocksWriter::new(compactor, self.config.block_range_ms, now.0, hints);
         for series in series {
             let (labels, chunks) = series?;
             writer.add(&labels, chunks.iter().map(NewChunk::to_put))?;

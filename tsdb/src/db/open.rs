@@ -20,7 +20,7 @@ use crate::head::{Head, HeadLimits};
 use crate::lock::DirectoryLock;
 use crate::metrics::{Instruments, WalInstruments};
 use crate::mmap::Map;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{AtomicU64, Mutex, RwLock};
 use crate::wal::reader::{Damage, RecordReader};
 use crate::wal::record::decode;
 use crate::wal::segment::SegmentFile;
@@ -124,6 +124,7 @@ impl Db {
         let next_segment = next_segment(&wal_directory, &segments)?;
         let wal = Wal::open(Arc::clone(&fs), &wal_directory, next_segment, &config, Arc::clone(&instruments.wal))?;
         let retention = config.retention();
+        let stale_threshold = config.stale_series_compaction_threshold;
         let db = Self {
             directory: directory.to_owned(),
             config,
@@ -136,6 +137,7 @@ impl Db {
             is_closed,
             blocks,
             retention: RwLock::new(Arc::new(retention)),
+            stale_threshold: AtomicU64::new(stale_threshold.to_bits()),
             lock: Mutex::new(lock),
             instruments,
         };

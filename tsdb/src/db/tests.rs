@@ -10,6 +10,7 @@ mod notes;
 mod property;
 mod replay;
 mod snapshot;
+mod stale;
 mod starts;
 
 use std::sync::Arc;

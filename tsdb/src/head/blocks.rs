@@ -67,7 +67,7 @@ impl Drop for OpenAppender<'_> {
 }
 
 /// A chunk of a series, and how many of its samples are seen.
-struct Listed {
+pub(super) struct Listed {
     min_time: i64,
     max_time: i64,
     encoding: Encoding,
@@ -171,7 +171,7 @@ impl Head {
         self.find(labels, labels.hash64()).map(|id| id.slot)
     }
 
-    fn list_at(
+    pub(super) fn list_at(
         &self,
         slot: Slot,
         range: TimeRange,
@@ -189,7 +189,7 @@ impl Head {
         (!listed.is_empty()).then(|| (series.symbols.clone(), listed))
     }
 
-    fn put_chunk(&self, chunk: &Listed, cut: &Cut<'_>, out: &mut SeriesChunks) -> Result<(), StorageError> {
+    pub(super) fn put_chunk(&self, chunk: &Listed, cut: &Cut<'_>, out: &mut SeriesChunks) -> Result<(), StorageError> {
         let Listed { min_time, max_time, encoding, seen, .. } = *chunk;
         let mut put = |data: &[u8]| -> Result<(), ChunkError> {
             recode::put(ChunkToPut { min_time, max_time, encoding, data, seen }, cut, out)

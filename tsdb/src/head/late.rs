@@ -13,7 +13,7 @@ use super::reader::TimeRange;
 use super::series::FullChunk;
 use super::slab::Slot;
 use super::{Head, SeriesId};
-use crate::block::builder::{EncodedChunk, SeriesChunks};
+use crate::block::builder::SeriesChunks;
 use crate::chunk::{OpenChunk, Stamp, ValueRef};
 use crate::compact::recode::{self, ChunkToPut, Cut};
 use crate::compact::writer::NewChunk;
@@ -305,13 +305,7 @@ impl Head {
             };
             self.mapped.with_bytes(chunk, put)?.map_err(|error| self.mapped.damage_at(chunk, error))?;
         }
-        let new_chunk = |(chunk, data): (&EncodedChunk, &[u8])| NewChunk {
-            min_time: chunk.min_time,
-            max_time: chunk.max_time,
-            encoding: chunk.encoding,
-            bytes: data.into(),
-        };
-        Ok((labels, kept.iter().map(new_chunk).collect()))
+        Ok((labels, kept.iter().map(NewChunk::of).collect()))
     }
 
     /// Lets go of the mapped late chunks whose places `is_needed` does not accept. For the start.

@@ -301,6 +301,14 @@ impl Series {
         old
     }
 
+    /// Drops all chunks and returns how many. None of them waits to be mapped.
+    pub(crate) fn forget_chunks(&mut self) -> usize {
+        let count = self.mapped.len() + usize::from(self.open.is_some());
+        self.mapped = Vec::new();
+        self.open = None;
+        count
+    }
+
     /// Whether nothing speaks against removing the series.
     pub(crate) fn is_idle(&self) -> bool {
         self.wal_ref != 0 && !self.is_dead && self.pending == 0 && self.chunk_count() == 0

@@ -87,7 +87,7 @@ impl Head {
     }
 
     /// Unlinks an idle series. Its slot is buried for readers that began before.
-    fn remove(&self, slot: Slot) -> bool {
+    pub(super) fn remove(&self, slot: Slot) -> bool {
         let labels = self.labels_at(slot);
         let hash = labels.hash64();
         let mut stripe = self.index.lock(hash);
