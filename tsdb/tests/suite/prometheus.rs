@@ -20,11 +20,18 @@ pub(crate) fn is_installed() -> bool {
 pub(crate) struct Prometheus {
     child: Child,
     address: String,
+    /// What it logged until it was ready.
+    pub(crate) starting: String,
 }
 
 impl Prometheus {
     /// Starts it on a data directory and waits until it is ready.
     pub(crate) fn start(data: &Path, scratch: &Path, scrape_itself: bool) -> Self {
+        Self::start_with(data, scratch, scrape_itself, "native-histograms")
+    }
+
+    /// As [`Prometheus::start`], with other features than native histograms.
+    pub(crate) fn start_with(data: &Path, scratch: &Path, scrape_itself: bool, features: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let scrape = format!(
@@ -36,7 +43,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
-            .arg("--enable-feature=native-histograms")
+            .arg(format!("--enable-feature={features}"))
             .arg("--web.enable-admin-api")
             .stderr(Stdio::piped())
             .spawn()
@@ -50,7 +57,7 @@ impl Prometheus {
         assert!(!seen.contains("corrupt") && !seen.contains("level=error"), "it complains: {seen}");
         // Its log is read to the end, so that it never waits for a reader.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        Self { child, address, starting: seen }
     }
 
     /// The `data` of an answer of its API.

@@ -151,3 +151,57 @@ fn we_open_what_a_killed_prometheus_left_and_find_the_same() {
     let again = theirs(&prometheus.query("{__name__=~\".+\"}[5m]", asked_until as f64 / 1000.0));
     assert_same(&again, &expected);
 }
+
+#[test]
+fn prometheus_reads_the_snapshot_of_our_clean_stop() {
+    if !is_installed() {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    let start = (now_ms() - 1_200_000) / 1000 * 1000;
+    let steps = 50i64;
+    let end = start + (steps - 1) * 15_000;
+    {
+        let db = Db::open(&data, Config::default()).unwrap();
+        for step in 0..steps {
+            let mut appender = db.appender();
+            let time = Timestamp(start + step * 15_000);
+            for i in 0..50 {
+                let labels = labels! { "__name__" => "m", "i" => &i.to_string(), "text" => "a \"b\"\n\\ ü" };
+                appender.append(&labels, time, ((step * i) as f64 / 7.0).into()).unwrap();
+            }
+            appender.commit().unwrap();
+        }
+        let gone = [Matcher::new("i", MatchOp::Equal, "7").unwrap()];
+        db.delete_series(Timestamp(start), Timestamp(start + 300_000), &gone).unwrap();
+        db.close().unwrap();
+    }
+    let is_snapshot = |name: &str| name.starts_with("chunk_snapshot.");
+    let names = || std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names().any(|name| is_snapshot(&name)), "a clean stop leaves one");
+    let copy = scratch.path().join("copy");
+    copy_directory(&data, &copy);
+    let floats = ours(&copy, start, end);
+    assert_eq!(floats.len(), 50);
+    assert!(floats.values().any(|samples| (samples.len() as i64) < steps), "some are deleted");
+
+    // This version has either snapshots or native histograms.
+    let prometheus = Prometheus::start_with(&data, scratch.path(), false, "memory-snapshot-on-shutdown");
+    assert!(prometheus.starting.contains("Chunk snapshot loading time"), "{}", prometheus.starting);
+    let at = end as f64 / 1000.0;
+    assert_same(&theirs(&prometheus.query("m[1h]", at)), &floats);
+    prometheus.kill();
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
