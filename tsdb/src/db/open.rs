@@ -178,7 +178,7 @@ impl Db {
         self.start.finish(report);
         drop(upkeep);
         // It may have been widened meanwhile.
-        Ok(self.set_out_of_order_window(head.late_window_ms())?)
+        self.set_out_of_order_window(head.late_window_ms())
     }
 }
 
