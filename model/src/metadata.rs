@@ -41,6 +41,37 @@ impl MetricType {
     }
 }
 
+impl MetricType {
+    /// The type's number in the messages of remote write; see [`MetricType::from_wire_number`].
+    pub fn wire_number(self) -> u64 {
+        match self {
+            MetricType::Unknown => 0,
+            MetricType::Counter => 1,
+            MetricType::Gauge => 2,
+            MetricType::Histogram => 3,
+            MetricType::GaugeHistogram => 4,
+            MetricType::Summary => 5,
+            MetricType::Info => 6,
+            MetricType::StateSet => 7,
+        }
+    }
+
+    /// The type by its number in the messages of remote write (`MetricMetadata.MetricType` of Prometheus'
+    /// `prompb/types.proto`, the same in 2.0); one not known is none.
+    pub fn from_wire_number(number: u64) -> Self {
+        let known = [
+            MetricType::Counter,
+            MetricType::Gauge,
+            MetricType::Histogram,
+            MetricType::GaugeHistogram,
+            MetricType::Summary,
+            MetricType::Info,
+            MetricType::StateSet,
+        ];
+        known.into_iter().find(|metric_type| metric_type.wire_number() == number).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for MetricType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

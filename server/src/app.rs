@@ -1,6 +1,6 @@
 //! The server: storage, engine, scraper, rules and API wired together, and its life from start to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,9 @@ use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFl
 use crate::http::{Api, ConfigStatus, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
 use crate::notifications::{self, Notifications};
 use crate::query_log::QueryLog;
-use crate::storage;
+use crate::remote::messages::MetricMetadata;
+use crate::remote::send::{MetadataSource, Senders};
+use crate::{remote, storage};
 use crate::storage_metrics::StorageMetrics;
 use crate::web_config;
 
@@ -94,6 +96,7 @@ pub struct App {
     rules: Arc<RuleManager>,
     notifier: Arc<Fanout>,
     notifications: Arc<Notifications>,
+    senders: Arc<Senders>,
     /// Whether a stop waits for alerts that are not sent yet.
     drains: bool,
     reloads: mpsc::Sender<ReloadRequest>,
@@ -136,6 +139,7 @@ struct Reloader {
     storage: Arc<Db>,
     evaluator: Arc<EngineEvaluator>,
     notifier: Arc<Fanout>,
+    senders: Arc<Senders>,
     rule_metrics: rules::metrics::Metrics,
     scrape_metrics: scraper::metrics::Metrics,
     /// The context of rule groups in force, and what of the configuration it depends on.
@@ -183,6 +187,14 @@ impl App {
             configured: RwLock::new(configured(&loaded, &options.notifications, &rule_metrics, &scrape_metrics).await?),
         });
         let remote_write_metrics = RemoteWriteMetrics::register(&registry);
+        let senders = Arc::new(Senders::new(
+            Arc::clone(&db),
+            clock,
+            remote::send::Metrics::register(&registry),
+            metadata_source(&scraper),
+            options.remote.flush_deadline.as_std(),
+            USER_AGENT,
+        ));
         let rules = Arc::new(RuleManager::new());
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
         let quit = Arc::new(Notify::new());
@@ -233,6 +245,7 @@ impl App {
                 clock,
             }),
             notifier: Arc::clone(&notifier),
+            senders: Arc::clone(&senders),
             rule_metrics,
             scrape_metrics,
             context: Mutex::new(None),
@@ -254,7 +267,7 @@ impl App {
         shutdown.spawn(storage::keep_synced(Arc::clone(&db), clock, shutdown.clone()));
         shutdown.spawn(storage::keep_up(Arc::clone(&db), clock, shutdown.clone()));
         api.ready.store(true, Ordering::Release);
-        Ok(Self { addresses, quit, db, scraper, rules, notifier, notifications, drains, reloads })
+        Ok(Self { addresses, quit, db, scraper, rules, notifier, notifications, senders, drains, reloads })
     }
 
     /// Reloads the configuration, all or nothing.
@@ -281,6 +294,8 @@ impl App {
         if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
             tracing::warn!("scraping and rules did not stop in time");
         }
+        // After the last sample was written.
+        self.senders.stop().await;
         let db = Arc::clone(&self.db);
         match tokio::task::spawn_blocking(move || db.close()).await {
             Ok(Ok(())) => {}
@@ -288,6 +303,27 @@ impl App {
             Err(error) => tracing::error!(%error, "storage could not be closed cleanly"),
         }
     }
+}
+
+/// Metadata of families as targets tell it, each pair of name and metadata once.
+fn metadata_source(scraper: &ScrapeManager) -> MetadataSource {
+    let scraper = scraper.clone();
+    Arc::new(move || {
+        let mut all = BTreeSet::new();
+        for active in scraper.pools().into_iter().flat_map(|view| view.active) {
+            for (name, metadata) in active.metadata.lock().iter() {
+                let number = metadata.metric_type.wire_number();
+                all.insert((name.to_owned(), number, metadata.help.clone(), metadata.unit.clone()));
+            }
+        }
+        let entry = |(metric_family_name, number, help, unit)| MetricMetadata {
+            r#type: i32::try_from(number).unwrap_or(0),
+            metric_family_name,
+            help,
+            unit,
+        };
+        all.into_iter().map(entry).collect()
+    })
 }
 
 fn engine_config(options: &Options, loaded: &Config) -> promql::Config {
@@ -409,8 +445,10 @@ impl Reloader {
         let configured = configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.scrape_metrics).await?;
         // What may fail comes before the first change that is seen.
         let query_log = QueryLog::open(&loaded.global.query_log_file)?;
+        let destinations = self.senders.prepare(&loaded.remote_write, &loaded.global.external_labels).await?;
         storage::apply(&self.storage, &self.options, &loaded.storage)?;
         self.api.scraper.apply(loaded.jobs.clone()).await?;
+        self.senders.apply(destinations).await?;
         self.api.query_log.switch_to(query_log);
         if loaded.has_otlp {
             tracing::warn!(key = "otlp", "this version receives no OTLP: the section has no effect");

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use alerting::AlertingConfig;
 pub use storage::StorageConfig;
 
-use remote::{RemoteReadConfig, RemoteWriteConfig, repeated};
+pub use remote::{RemoteWriteConfig, WriteMessage};
+use remote::{RemoteReadConfig, repeated};
 use telemetry::{OtlpConfig, TracingConfig};
 
 /// The largest configuration file that is read, in bytes.
@@ -102,6 +103,8 @@ pub struct Config {
     pub alerting: AlertingConfig,
     /// Storage.
     pub storage: StorageConfig,
+    /// Where samples are sent.
+    pub remote_write: Vec<RemoteWriteConfig>,
     /// Whether there are settings for OTLP, which has a receiver of its own in upstream only where a flag enables it.
     pub has_otlp: bool,
     /// Sections that are valid and that this version does not run, each with a hint. A server refuses to run with one:
@@ -174,8 +177,8 @@ pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError>
     let printed = serde_saphyr::to_string(&written).map_err(|e| LoadError(vec![format!("{shown}: {e}")]))?;
     let not_run = written.not_run(&jobs);
     let has_otlp = !is_default(&written.otlp);
-    let WrittenConfig { global, alerting, storage, .. } = written;
-    Ok(Config { printed, global, jobs, rule_files, alerting, storage, has_otlp, not_run })
+    let WrittenConfig { global, alerting, storage, remote_write, .. } = written;
+    Ok(Config { printed, global, jobs, rule_files, alerting, storage, remote_write, has_otlp, not_run })
 }
 
 impl WrittenConfig {
@@ -249,8 +252,20 @@ impl WrittenConfig {
                 told.push("alerting: sigv4 is not run by this version: sign through a proxy".into());
             }
         }
+        for remote in &self.remote_write {
+            let ways = [
+                ("sigv4", remote.sigv4.is_some()),
+                ("azuread", remote.azuread.is_some()),
+                ("google_iam", remote.google_iam.is_some()),
+            ];
+            for (key, _) in ways.iter().filter(|(_, is_given)| *is_given) {
+                told.push(format!("remote_write: {key} is not run by this version: authenticate through a proxy"));
+            }
+            if remote.round_robin_dns {
+                told.push("remote_write: round_robin_dns is not run by this version: remove it".into());
+            }
+        }
         for (key, is_given, hint) in [
-            ("remote_write", !self.remote_write.is_empty(), "let another agent scrape /federate"),
             ("remote_read", !self.remote_read.is_empty(), "query the other server directly"),
             ("tracing", self.tracing.is_some(), "remove the section"),
         ] {

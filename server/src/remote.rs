@@ -8,6 +8,7 @@ pub mod decode;
 pub mod histogram;
 pub mod ingest;
 pub mod messages;
+pub mod send;
 pub mod wire;
 
 /// The largest body of a request after decompression, as the specification of remote write has it.

@@ -1,8 +1,9 @@
-//! The `remote_write` and `remote_read` sections: checked like the others; this version runs neither.
+//! The `remote_write` and `remote_read` sections.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use model::bytes::ByteSize;
 use model::duration::Duration;
 use model::labels::NameScheme;
 use model::relabel::{RelabelConfig, RelabelRule};
@@ -125,6 +126,19 @@ pub struct QueueConfig {
     pub retry_on_http_429: bool,
     #[serde(skip_serializing_if = "is_default")]
     pub sample_age_limit: Duration,
+    /// Not upstream's: bytes that wait on disk at most, the oldest go first.
+    #[serde(skip_serializing_if = "is_disk_max_size")]
+    pub disk_max_size: ByteSize,
+    /// Not upstream's: how long requests wait on disk at most; 0 for no limit.
+    #[serde(skip_serializing_if = "is_default")]
+    pub disk_max_age: Duration,
+}
+
+/// Default of `disk_max_size`.
+const DISK_MAX_SIZE: ByteSize = ByteSize(4 * 1024 * 1024 * 1024);
+
+fn is_disk_max_size(size: &ByteSize) -> bool {
+    *size == DISK_MAX_SIZE
 }
 
 impl Default for QueueConfig {
@@ -139,6 +153,8 @@ impl Default for QueueConfig {
             max_backoff: Duration::from_seconds(5),
             retry_on_http_429: false,
             sample_age_limit: Duration::ZERO,
+            disk_max_size: DISK_MAX_SIZE,
+            disk_max_age: Duration::ZERO,
         }
     }
 }

@@ -190,21 +190,7 @@ impl<'a> Symbols<'_, 'a> {
             let outside = || format!("metadata {what}_ref {symbol} outside of symbols table (size {})", self.0.len());
             self.text(symbol).ok_or_else(outside)?
         };
-        Ok(NewMetadata { metric_type: metric_type_of(metric_type), unit: text("unit", unit)?, help: text("help", help)? })
-    }
-}
-
-/// The type by its number, the same in both versions.
-pub fn metric_type_of(number: u32) -> MetricType {
-    match number {
-        1 => MetricType::Counter,
-        2 => MetricType::Gauge,
-        3 => MetricType::Histogram,
-        4 => MetricType::GaugeHistogram,
-        5 => MetricType::Summary,
-        6 => MetricType::Info,
-        7 => MetricType::StateSet,
-        _ => MetricType::Unknown,
+        Ok(NewMetadata { metric_type: MetricType::from_wire_number(u64::from(metric_type)), unit: text("unit", unit)?, help: text("help", help)? })
     }
 }
 
