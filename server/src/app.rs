@@ -13,7 +13,7 @@ use model::duration::Duration;
 use model::labels::Labels;
 use model::pattern::Pattern;
 use model::sample::Timestamp;
-use model::storage::Appendable;
+use model::storage::{Appendable, Queryable};
 use net::clock::Clock;
 use net::server::{Config as ListenConfig, Server};
 use net::shutdown::Shutdown;
@@ -34,10 +34,11 @@ use crate::config::{self, Config};
 use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
 use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
-use crate::http::{Api, ConfigStatus, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
+use crate::http::{Api, ConfigStatus, HttpMetrics, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
 use crate::notifications::{self, Notifications};
 use crate::query_log::QueryLog;
 use crate::remote::messages::MetricMetadata;
+use crate::remote::read::Readable;
 use crate::remote::send::{MetadataSource, Senders};
 use crate::{remote, storage};
 use crate::storage_metrics::StorageMetrics;
@@ -153,14 +154,19 @@ impl App {
     /// If the configuration, the data directory or an address cannot be used. Nothing is left running.
     pub async fn start(options: Options, registry: Registry, shutdown: &Shutdown) -> Result<Self> {
         let loaded = config::load(&options.config_file).context("error loading config")?;
+        anyhow::ensure!(
+            !(options.features.otlp_native_delta && options.features.otlp_delta_to_cumulative),
+            "cannot enable otlp-native-delta-ingestion and otlp-deltatocumulative features at the same time"
+        );
         let clock = Clock::System;
+        let notifications = Arc::new(Notifications::new(options.web.subscribers_max));
+        notifications.add(notifications::STARTING, Timestamp(clock.now_ms()));
         let db = storage::open(&options, &loaded.storage).await?;
         let queries = active_queries(&options)?;
         let query_log = Arc::new(QueryLog::default());
         registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
         let cors_origin = Pattern::new(&options.web.cors_origin).context("--web.cors.origin")?;
         let gate = web_config::gate(&options.web.config_file)?;
-        let notifications = Arc::new(Notifications::new(options.web.subscribers_max));
         let mut servers = Vec::new();
         for address in &options.listen {
             let mut listen = ListenConfig::new(*address);
@@ -186,6 +192,7 @@ impl App {
             local: options.local_router.clone(),
             configured: RwLock::new(configured(&loaded, &options.notifications, &rule_metrics, &scrape_metrics).await?),
         });
+        let http_metrics = HttpMetrics::register(&registry);
         let remote_write_metrics = RemoteWriteMetrics::register(&registry);
         let senders = Arc::new(Senders::new(
             Arc::clone(&db),
@@ -198,8 +205,10 @@ impl App {
         let rules = Arc::new(RuleManager::new());
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
         let quit = Arc::new(Notify::new());
+        let readable = Arc::new(Readable::new(Arc::clone(&db)));
         let api = Arc::new(Api {
             db: Arc::clone(&db),
+            readable: Arc::clone(&readable),
             engine: Arc::clone(&engine),
             query_timeout: options.query.timeout,
             query_slots: Arc::new(Semaphore::new(options.query.concurrency_max.max(1))),
@@ -219,7 +228,10 @@ impl App {
             web: options.web.clone(),
             cors_origin,
             notifications: Arc::clone(&notifications),
+            auto_reload: options.auto_reload.is_some(),
+            http_metrics,
             remote_write_metrics,
+            otlp_deltas: Mutex::default(),
             read_limits: ReadLimits {
                 samples: options.remote.read_samples_max,
                 frame_bytes: options.remote.frame_bytes_max,
@@ -238,7 +250,7 @@ impl App {
             api: Arc::clone(&api),
             storage: Arc::clone(&db),
             evaluator: Arc::new(EngineEvaluator {
-                db: Arc::clone(&db),
+                storage: Arc::clone(&readable) as Arc<dyn Queryable>,
                 engine,
                 timeout: options.query.timeout,
                 query_log,
@@ -266,6 +278,7 @@ impl App {
         tokio::spawn(reloader.serve(requests));
         shutdown.spawn(storage::keep_synced(Arc::clone(&db), clock, shutdown.clone()));
         shutdown.spawn(storage::keep_up(Arc::clone(&db), clock, shutdown.clone()));
+        notifications.delete(notifications::STARTING);
         api.ready.store(true, Ordering::Release);
         Ok(Self { addresses, quit, db, scraper, rules, notifier, notifications, senders, drains, reloads })
     }
@@ -445,14 +458,13 @@ impl Reloader {
         let configured = configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.scrape_metrics).await?;
         // What may fail comes before the first change that is seen.
         let query_log = QueryLog::open(&loaded.global.query_log_file)?;
+        let sources = remote::read::prepare(&loaded.remote_read, &loaded.global.external_labels, USER_AGENT).await?;
         let destinations = self.senders.prepare(&loaded.remote_write, &loaded.global.external_labels).await?;
         storage::apply(&self.storage, &self.options, &loaded.storage)?;
         self.api.scraper.apply(loaded.jobs.clone()).await?;
         self.senders.apply(destinations).await?;
+        self.api.readable.apply(sources);
         self.api.query_log.switch_to(query_log);
-        if loaded.has_otlp {
-            tracing::warn!(key = "otlp", "this version receives no OTLP: the section has no effect");
-        }
         let external = loaded.global.external_labels.clone();
         *self.notifier.configured.write() = configured;
         let (context, changed) = self.context(external.clone());
@@ -465,6 +477,7 @@ impl Reloader {
             last_successful: true,
             jobs: loaded.jobs,
             external_labels: external,
+            otlp: Arc::new(loaded.otlp),
         };
         Ok(())
     }

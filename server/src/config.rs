@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 pub use alerting::AlertingConfig;
 pub use storage::StorageConfig;
 
-pub use remote::{RemoteWriteConfig, WriteMessage};
-use remote::{RemoteReadConfig, repeated};
-use telemetry::{OtlpConfig, TracingConfig};
+pub use remote::{RemoteReadConfig, RemoteWriteConfig, WriteMessage};
+pub use telemetry::{OtlpConfig, TranslationStrategy};
+use remote::repeated;
+use telemetry::TracingConfig;
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -105,8 +106,10 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Where samples are sent.
     pub remote_write: Vec<RemoteWriteConfig>,
-    /// Whether there are settings for OTLP, which has a receiver of its own in upstream only where a flag enables it.
-    pub has_otlp: bool,
+    /// Where series are read beside the local ones.
+    pub remote_read: Vec<RemoteReadConfig>,
+    /// How OTLP becomes series.
+    pub otlp: OtlpConfig,
     /// Sections that are valid and that this version does not run, each with a hint. A server refuses to run with one:
     /// none is ignored.
     pub not_run: Vec<String>,
@@ -176,9 +179,8 @@ pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError>
     }
     let printed = serde_saphyr::to_string(&written).map_err(|e| LoadError(vec![format!("{shown}: {e}")]))?;
     let not_run = written.not_run(&jobs);
-    let has_otlp = !is_default(&written.otlp);
-    let WrittenConfig { global, alerting, storage, remote_write, .. } = written;
-    Ok(Config { printed, global, jobs, rule_files, alerting, storage, remote_write, has_otlp, not_run })
+    let WrittenConfig { global, alerting, storage, remote_write, remote_read, otlp, .. } = written;
+    Ok(Config { printed, global, jobs, rule_files, alerting, storage, remote_write, remote_read, otlp, not_run })
 }
 
 impl WrittenConfig {
@@ -266,7 +268,6 @@ impl WrittenConfig {
             }
         }
         for (key, is_given, hint) in [
-            ("remote_read", !self.remote_read.is_empty(), "query the other server directly"),
             ("tracing", self.tracing.is_some(), "remove the section"),
         ] {
             if is_given {

@@ -6,17 +6,17 @@ use std::time::Instant;
 use model::duration::Duration;
 use model::labels::Labels;
 use model::sample::{Timestamp, Value};
+use model::storage::Queryable;
 use net::clock::Clock;
 use promql::{CancelToken, Engine, QueryOptions, QueryValue};
 use rules::evaluate::{EvaluateError, Evaluator, VectorSample};
-use tsdb::Db;
 
 use crate::query_log::{LoggedQuery, QueryLog};
 
 /// Evaluates on the local storage.
 pub struct EngineEvaluator {
     /// Where samples are.
-    pub db: Arc<Db>,
+    pub storage: Arc<dyn Queryable>,
     /// What evaluates.
     pub engine: Arc<Engine>,
     /// How long one expression may take.
@@ -35,7 +35,7 @@ impl Evaluator for EngineEvaluator {
         let options = QueryOptions { cancel, ..QueryOptions::default() };
         let result = self
             .engine
-            .instant(&*self.db, expression, at, &options)
+            .instant(&*self.storage, expression, at, &options)
             .map_err(|error| EvaluateError(error.to_string()))?;
         let logged = LoggedQuery {
             query: expression,

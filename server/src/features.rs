@@ -15,6 +15,10 @@ pub struct Features {
     pub per_step_stats: bool,
     /// `exemplar-storage`
     pub exemplars: bool,
+    /// `otlp-deltatocumulative`
+    pub otlp_delta_to_cumulative: bool,
+    /// `otlp-native-delta-ingestion`
+    pub otlp_native_delta: bool,
     /// What is stored beside samples: `created-timestamp-zero-ingestion`, `st-storage`, `type-and-unit-labels`,
     /// `metadata-wal-records`
     pub ingest: IngestOptions,
@@ -46,6 +50,8 @@ impl Features {
                 "st-storage" => features.ingest.starts = true,
                 "type-and-unit-labels" => features.ingest.type_and_unit = true,
                 "metadata-wal-records" => features.ingest.metadata = true,
+                "otlp-deltatocumulative" => features.otlp_delta_to_cumulative = true,
+                "otlp-native-delta-ingestion" => features.otlp_native_delta = true,
                 "exemplar-storage" => features.exemplars = true,
                 // A flag by another name; always on here, as upstream's last three are.
                 "memory-snapshot-on-shutdown"

@@ -11,7 +11,7 @@ use model::bytes::ByteSize;
 use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
-use crate::tool::{PromqlCommand, TestCommand, TsdbCommand};
+use crate::tool::{PromqlCommand, PushCommand, QueryCommand, TestCommand, TsdbCommand};
 pub use kingpin::normalised;
 pub use unused::{UnusedFlags, WrongMode};
 pub use web::{NotificationFlags, RemoteFlags, WebFlags};
@@ -60,6 +60,9 @@ pub enum ToolCommand {
     /// Run a query against a server
     #[command(subcommand)]
     Query(QueryCommand),
+    /// Push to a server
+    #[command(subcommand)]
+    Push(PushCommand),
     /// Unit testing
     #[command(subcommand)]
     Test(TestCommand),
@@ -86,6 +89,15 @@ pub enum CheckCommand {
     Healthy(ServerUrl),
     /// Check if the server is ready
     Ready(ServerUrl),
+    /// Check metrics from standard input against conventions
+    Metrics {
+        /// Print extended information related to the cardinality of the metrics
+        #[arg(long)]
+        extended: bool,
+        /// Linting checks to apply
+        #[arg(long, default_value = "all", value_parser = ["all", "none"])]
+        lint: String,
+    },
     /// Check if the web config files are valid or not
     WebConfig {
         /// The files
@@ -106,51 +118,6 @@ pub struct ServerUrl {
     /// The URL for the server
     #[arg(long, default_value = "http://localhost:9090")]
     pub url: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum QueryCommand {
-    /// Run an instant query
-    Instant {
-        #[command(flatten)]
-        plan: PlanFlags,
-        /// Evaluation time (RFC3339 or Unix timestamp)
-        #[arg(long)]
-        time: Option<String>,
-        /// Server to query
-        server: String,
-        /// PromQL
-        expr: String,
-    },
-    /// Run a range query
-    Range {
-        #[command(flatten)]
-        plan: PlanFlags,
-        /// Start time (RFC3339 or Unix timestamp); an hour ago if absent
-        #[arg(long)]
-        start: Option<String>,
-        /// End time (RFC3339 or Unix timestamp); now if absent
-        #[arg(long)]
-        end: Option<String>,
-        /// Step (duration)
-        #[arg(long, default_value = "15s")]
-        step: String,
-        /// Server to query
-        server: String,
-        /// PromQL
-        expr: String,
-    },
-}
-
-/// Whether a query's plan is shown.
-#[derive(Debug, Args)]
-pub struct PlanFlags {
-    /// Show how the query would be run, without running it
-    #[arg(long, conflicts_with = "analyze")]
-    pub explain: bool,
-    /// Show, beside the result, how the query was run and what each part took
-    #[arg(long)]
-    pub analyze: bool,
 }
 
 /// How to log.

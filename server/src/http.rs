@@ -2,17 +2,22 @@
 
 mod active;
 mod admin;
+mod cardinality;
 mod cors;
 mod envelope;
+mod features;
 mod federate;
 mod json;
 mod labels;
 mod notifications;
+mod observe;
+mod otlp;
 mod params;
 mod query;
 mod remote_read;
 mod remote_write;
 mod rules;
+mod self_metrics;
 mod status;
 mod streamed;
 mod targets;
@@ -33,7 +38,7 @@ use model::duration::Duration;
 use model::labels::Labels;
 use model::pattern::Pattern;
 use net::clock::Clock;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use promql::Engine;
 use promql::active::ActiveQueries;
 use scraper::config::JobConfig;
@@ -43,11 +48,15 @@ use tower_http::compression::CompressionLayer;
 use tsdb::Db;
 
 use self::cors::Origins;
+use crate::config::OtlpConfig;
 use crate::features::Features;
 use crate::flags::WebFlags;
 use crate::notifications::Notifications;
+use crate::otlp::DeltaState;
 use crate::query_log::QueryLog;
+use crate::remote::read::Readable;
 
+pub use observe::HttpMetrics;
 pub use params::parse_time;
 pub use status::rfc3339;
 pub use remote_read::Limits as ReadLimits;
@@ -72,6 +81,8 @@ pub struct ConfigStatus {
     pub jobs: Vec<JobConfig>,
     /// Labels added to what leaves this server.
     pub external_labels: Labels,
+    /// How OTLP becomes series.
+    pub otlp: Arc<OtlpConfig>,
 }
 
 /// Everything the API shows and uses.
@@ -80,6 +91,8 @@ pub struct Api {
     pub alertmanagers: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The storage.
     pub db: Arc<Db>,
+    /// The storage, and what is read from elsewhere with it.
+    pub readable: Arc<Readable>,
     /// The query engine.
     pub engine: Arc<Engine>,
     /// How long a query may take.
@@ -118,8 +131,14 @@ pub struct Api {
     pub cors_origin: Pattern,
     /// What is told to whoever looks.
     pub notifications: Arc<Notifications>,
+    /// Whether changes of the configuration's files are looked for.
+    pub auto_reload: bool,
+    /// Counts of requests.
+    pub http_metrics: HttpMetrics,
     /// Counts of the remote-write receiver.
     pub remote_write_metrics: RemoteWriteMetrics,
+    /// Sums of series that send deltas.
+    pub otlp_deltas: Mutex<DeltaState>,
     /// Limits of remote reads.
     pub read_limits: ReadLimits,
     /// Remote reads answered at a time.
@@ -156,6 +175,9 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/status/buildinfo", get(status::build))
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/tsdb/blocks", get(status::blocks))
+        .route("/status/cardinality", get(cardinality::show))
+        .route("/status/self_metrics", get(self_metrics::list))
+        .route("/features", get(features::list))
         .route("/status/walreplay", get(status::wal_replay))
         .route("/notifications", get(notifications::list))
         .route("/notifications/live", get(notifications::live))
@@ -165,6 +187,7 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/write", any(remote_write::write))
+        .route("/otlp/v1/metrics", post(otlp::metrics))
         .route("/read", post(remote_read::read))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
@@ -181,6 +204,7 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/graph", get(|| async { page() }))
         .route("/query", get(|| async { page() }))
         .route("/", get(|| async { page() }))
+        .layer(from_fn_with_state(Arc::clone(&api), observe::observe))
         .with_state(api)
         .layer(CompressionLayer::new());
     match prefix.trim_end_matches('/') {

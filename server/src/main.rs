@@ -9,6 +9,7 @@ mod flags;
 mod http;
 mod log;
 mod notifications;
+mod otlp;
 mod query_log;
 mod remote;
 mod router;

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod histogram;
 pub mod ingest;
 pub mod messages;
+pub mod read;
 pub mod send;
 pub mod wire;
 

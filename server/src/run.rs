@@ -62,7 +62,7 @@ pub async fn run(args: Vec<String>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("cresset: {error:#}"));
-            if error.is::<WrongMode>() { ExitCode::from(3) } else { ExitCode::FAILURE }
+            if error.is::<WrongMode>() || error.is::<tool::LintProblems>() { ExitCode::from(3) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -1,21 +1,26 @@
 //! Checks, queries, tests and work on data directories, as `promtool` has them.
 
+mod lint;
 mod promql;
+mod push;
+mod query;
 mod testing;
 mod tsdb;
 
 pub use self::promql::PromqlCommand;
+pub use self::push::PushCommand;
+use self::query::ask;
+pub use self::query::QueryCommand;
 pub use self::testing::TestCommand;
 pub use self::tsdb::TsdbCommand;
 
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use serde_json::Value;
-
 use crate::config::{self, Depth};
 use crate::web_config;
-use crate::flags::{CheckCommand, PlanFlags, QueryCommand, ToolCommand};
+use crate::flags::{CheckCommand, ToolCommand};
 
 /// Runs one command. What it prints goes to standard output, faults to standard error.
 ///
@@ -24,6 +29,7 @@ use crate::flags::{CheckCommand, PlanFlags, QueryCommand, ToolCommand};
 pub async fn run(command: ToolCommand) -> Result<()> {
     match command {
         ToolCommand::Check(CheckCommand::Config { syntax_only, files }) => check_configs(syntax_only, &files),
+        ToolCommand::Check(CheckCommand::Metrics { extended, lint }) => check_metrics(extended, lint == "none"),
         ToolCommand::Check(CheckCommand::WebConfig { files }) => check_web_configs(&files),
         ToolCommand::Check(CheckCommand::Rules { files }) => check_rules(&files),
         ToolCommand::Check(CheckCommand::Healthy(server)) => check_server(&server.url, "healthy").await,
@@ -31,18 +37,8 @@ pub async fn run(command: ToolCommand) -> Result<()> {
         ToolCommand::Test(command) => testing::run(command),
         ToolCommand::Tsdb(command) => tsdb::run(command).await,
         ToolCommand::Promql(command) => promql::run(command),
-        ToolCommand::Query(QueryCommand::Instant { plan, time, server, expr }) => {
-            let mut params = vec![("query", expr)];
-            params.extend(time.map(|time| ("time", time)));
-            query(&server, "query", params, &plan).await
-        }
-        ToolCommand::Query(QueryCommand::Range { plan, start, end, step, server, expr }) => {
-            let now = jiff::Timestamp::now();
-            let end = end.unwrap_or_else(|| now.as_second().to_string());
-            let start = start.unwrap_or_else(|| (now.as_second() - 3600).to_string());
-            let params = vec![("query", expr), ("start", start), ("end", end), ("step", step)];
-            query(&server, "query_range", params, &plan).await
-        }
+        ToolCommand::Push(command) => push::run(command).await,
+        ToolCommand::Query(command) => query::run(command).await,
     }
 }
 
@@ -87,6 +83,36 @@ fn check_configs(syntax_only: bool, files: &[PathBuf]) -> Result<()> {
     if failed > 0 { bail!("{failed} of {} files failed", files.len()) } else { Ok(()) }
 }
 
+/// A page from standard input. Problems of style end with exit code 3.
+fn check_metrics(extended: bool, without_lint: bool) -> Result<()> {
+    if without_lint && !extended {
+        bail!("at least one of --extended or linting must be enabled");
+    }
+    let mut page = String::new();
+    std::io::stdin().read_to_string(&mut page)?;
+    let report = lint::report(&page).map_err(|error| anyhow::anyhow!("error while linting: {error}"))?;
+    if extended {
+        let total: usize = report.cardinality.iter().map(|(_, count)| count).sum();
+        let width = report.cardinality.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(6) + 4;
+        say(&format!("{:width$}{:<15}Percentage", "Metric", "Cardinality"));
+        for (name, count) in &report.cardinality {
+            let share = 100.0 * *count as f64 / total.max(1) as f64;
+            say(&format!("{name:width$}{count:<15}{share:.2}%"));
+        }
+        say(&format!("{:width$}{total:<15}100%", "Total"));
+    }
+    if without_lint || report.problems.is_empty() {
+        return Ok(());
+    }
+    report.problems.iter().for_each(|(name, text)| complain(&format!("{name} {text}")));
+    Err(LintProblems(report.problems.len()).into())
+}
+
+/// The input is valid and against conventions; exit code 3, as upstream has it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} problems found")]
+pub struct LintProblems(usize);
+
 fn check_web_configs(files: &[PathBuf]) -> Result<()> {
     let mut failed = 0;
     for file in files {
@@ -130,85 +156,5 @@ async fn check_server(url: &str, what: &str) -> Result<()> {
             Ok(())
         }
         false => bail!("check failed: URL={url}, status={}", response.status().as_u16()),
-    }
-}
-
-/// Asks for a query's result, its plan, or both, and prints them.
-async fn query(server: &str, endpoint: &str, mut params: Vec<(&str, String)>, plan: &PlanFlags) -> Result<()> {
-    let wanted = [("explain", plan.explain), ("analyze", plan.analyze)];
-    params.extend(wanted.iter().filter(|(_, is_wanted)| *is_wanted).map(|(name, _)| (*name, "true".to_owned())));
-    let data = ask(server, endpoint, &params).await?;
-    if plan.explain {
-        print_plan(&data, 0);
-        return Ok(());
-    }
-    print_result(&data);
-    if plan.analyze {
-        print_plan(&data["plan"], 0);
-    }
-    Ok(())
-}
-
-/// Prints a plan as a tree: what each part does, and what it took if it was run.
-fn print_plan(node: &Value, depth: usize) {
-    let text = |key: &str| node[key].as_str().unwrap_or("");
-    let mut line = format!("{}#{} {} {}", "  ".repeat(depth), node["id"], text("operator"), text("detail"));
-    if node["seconds"].is_number() {
-        line.push_str(&format!(
-            "  ({} series, {} points, {} bytes, {} samples, {} s)",
-            node["series"], node["points"], node["bytes"], node["samples"], node["seconds"]
-        ));
-    }
-    say(line.trim_end());
-    node["children"].as_array().into_iter().flatten().for_each(|child| print_plan(child, depth + 1));
-}
-
-async fn ask(server: &str, endpoint: &str, params: &[(&str, String)]) -> Result<Value> {
-    let server = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    let url = format!("{}/api/v1/{endpoint}", server.trim_end_matches('/'));
-    let response = reqwest::Client::new().post(&url).form(params).send().await?;
-    let answer: Value = response.json().await?;
-    match answer["status"].as_str() {
-        Some("success") => Ok(answer["data"].clone()),
-        _ => bail!(
-            "query error: {}: {}",
-            answer["errorType"].as_str().unwrap_or("unknown"),
-            answer["error"].as_str().unwrap_or("the server's answer is not the API's")
-        ),
-    }
-}
-
-/// Prints a result as `promtool` does: `labels => value @[time]`.
-fn print_result(data: &Value) {
-    let point = |point: &Value| format!("{} @[{}]", point[1].as_str().unwrap_or(""), point[0]);
-    match data["resultType"].as_str() {
-        Some("vector") => {
-            for sample in data["result"].as_array().into_iter().flatten() {
-                say(&format!("{} => {}", metric(&sample["metric"]), point(&sample["value"])));
-            }
-        }
-        Some("matrix") => {
-            for series in data["result"].as_array().into_iter().flatten() {
-                say(&format!("{} =>", metric(&series["metric"])));
-                series["values"].as_array().into_iter().flatten().for_each(|p| say(&point(p)));
-            }
-        }
-        Some("scalar") => say(&format!("scalar: {}", point(&data["result"]))),
-        _ => say(data["result"][1].as_str().unwrap_or("")),
-    }
-}
-
-/// `name{label="value"}`
-fn metric(labels: &Value) -> String {
-    let Some(map) = labels.as_object() else { return "{}".to_owned() };
-    let name = map.get("__name__").and_then(Value::as_str).unwrap_or("");
-    let others: Vec<String> = map
-        .iter()
-        .filter(|(label, _)| *label != "__name__")
-        .map(|(label, value)| format!("{label}={}", model::quote::quote(value.as_str().unwrap_or(""))))
-        .collect();
-    match (name, others.is_empty()) {
-        (name, true) if !name.is_empty() => name.to_owned(),
-        _ => format!("{name}{{{}}}", others.join(", ")),
     }
 }

@@ -2,5 +2,6 @@
 
 mod durability;
 mod harness;
+mod moving;
 mod stack;
 mod tools;

@@ -32,7 +32,7 @@ pub(super) async fn instant(State(api): State<Arc<Api>>, method: Method, params:
         return explained(&api, &params, time, time, None);
     }
     let query = params.get("query").to_owned();
-    let run = move |api: &Api, options: &QueryOptions| api.engine.instant(&*api.db, &query, time, options);
+    let run = move |api: &Api, options: &QueryOptions| api.engine.instant(&*api.readable, &query, time, options);
     let asked = Asked { start: time, end: time, step_seconds: 0.0, method, path: "/api/v1/query" };
     Ok(answer(run_query(&api, &params, asked, run).await?, limit, &params))
 }
@@ -61,7 +61,7 @@ pub(super) async fn range(State(api): State<Arc<Api>>, method: Method, params: P
         return explained(&api, &params, start, end, Some(step));
     }
     let query = params.get("query").to_owned();
-    let run = move |api: &Api, options: &QueryOptions| api.engine.range(&*api.db, &query, start, end, step, options);
+    let run = move |api: &Api, options: &QueryOptions| api.engine.range(&*api.readable, &query, start, end, step, options);
     let asked = Asked { start, end, step_seconds: step.as_seconds(), method, path: "/api/v1/query_range" };
     Ok(answer(run_query(&api, &params, asked, run).await?, limit, &params))
 }

@@ -69,6 +69,22 @@ impl Outcome {
     }
 }
 
+/// A sample whose labels are settled.
+pub struct Arriving<'a> {
+    /// The whole series, its name included.
+    pub labels: &'a Labels,
+    /// When its counting began, in ms; 0 if that is not known.
+    pub start: i64,
+    /// Milliseconds since the epoch.
+    pub time: i64,
+    /// The value.
+    pub value: NewValue<'a>,
+    /// Exemplars of the sample.
+    pub exemplars: &'a [Exemplar],
+    /// What the series says of its family.
+    pub metadata: Option<&'a Metadata>,
+}
+
 /// One request's batch. Dropped without [`Ingest::commit`], nothing of it is stored.
 pub struct Ingest<'a> {
     appender: Box<dyn Appender + 'a>,
@@ -140,6 +156,29 @@ impl<'a> Ingest<'a> {
         self.metadata(&to, incoming.metadata, count)
     }
 
+    /// Takes one sample.
+    ///
+    /// # Errors
+    /// If the storage fails; the batch is then to be dropped.
+    pub fn arrive(&mut self, arriving: &Arriving<'_>) -> Result<(), StorageError> {
+        let mut to = Destination { labels: arriving.labels, known: None };
+        let zero = zero_of(arriving.value);
+        let stored = self.sample(&mut to, arriving.start, arriving.time, arriving.value, || zero.as_value())?;
+        match arriving.value {
+            NewValue::Float(_) => self.outcome.samples += usize::from(stored),
+            _ => self.outcome.histograms += usize::from(stored),
+        }
+        for exemplar in arriving.exemplars {
+            self.store_exemplar(&to, exemplar)?;
+        }
+        self.store_metadata(&to, arriving.metadata.cloned(), 1)
+    }
+
+    /// Notes that something of the request was not taken.
+    pub fn refuse(&mut self, text: String) {
+        self.outcome.refuse(text);
+    }
+
     /// Makes the batch durable and visible.
     ///
     /// # Errors
@@ -172,13 +211,13 @@ impl<'a> Ingest<'a> {
     }
 
     /// Appends one value; whether it was taken.
-    fn sample<'v>(
+    fn sample<'z>(
         &mut self,
         to: &mut Destination<'_>,
         start: i64,
         timestamp: i64,
-        value: NewValue<'v>,
-        zero: impl FnOnce() -> NewValue<'v>,
+        value: NewValue<'_>,
+        zero: impl FnOnce() -> NewValue<'z>,
     ) -> Result<bool, StorageError> {
         if timestamp > self.time_max {
             let fault = "out of bounds: timestamp is too far in the future";
@@ -235,10 +274,14 @@ impl<'a> Ingest<'a> {
                 return Ok(());
             }
         };
+        let exemplar = Exemplar { labels, value: new.value, timestamp: Some(Timestamp(new.timestamp)) };
+        self.store_exemplar(to, &exemplar)
+    }
+
+    fn store_exemplar(&mut self, to: &Destination<'_>, exemplar: &Exemplar) -> Result<(), StorageError> {
         // A series whose samples were all refused has nothing an exemplar could stand beside.
         let Some(series) = to.known else { return Ok(()) };
-        let exemplar = Exemplar { labels, value: new.value, timestamp: Some(Timestamp(new.timestamp)) };
-        match self.appender.append_exemplar(series, &exemplar) {
+        match self.appender.append_exemplar(series, exemplar) {
             Ok(()) => self.outcome.exemplars += 1,
             Err(AppendError::Storage(error)) => return Err(error),
             Err(AppendError::OutOfOrder) => {
@@ -255,16 +298,25 @@ impl<'a> Ingest<'a> {
         metadata: Option<NewMetadata<'_>>,
         count: usize,
     ) -> Result<(), StorageError> {
+        let metadata = metadata.map(|metadata| Metadata {
+            metric_type: metadata.metric_type,
+            unit: metadata.unit.to_owned(),
+            help: metadata.help.to_owned(),
+        });
+        self.store_metadata(to, metadata, count)
+    }
+
+    fn store_metadata(
+        &mut self,
+        to: &Destination<'_>,
+        metadata: Option<Metadata>,
+        count: usize,
+    ) -> Result<(), StorageError> {
         let Some(metadata) = metadata else {
             self.outcome.without_metadata += count;
             return Ok(());
         };
         let (true, Some(series)) = (self.options.metadata, to.known) else { return Ok(()) };
-        let metadata = Metadata {
-            metric_type: metadata.metric_type,
-            unit: metadata.unit.to_owned(),
-            help: metadata.help.to_owned(),
-        };
         match self.appender.update_metadata(series, &metadata) {
             Err(AppendError::Storage(error)) => Err(error),
             Err(error) => {
@@ -273,6 +325,29 @@ impl<'a> Ingest<'a> {
                 Ok(())
             }
             Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// What stands where the counting of a value began.
+fn zero_of(value: NewValue<'_>) -> Zero {
+    match value {
+        NewValue::Float(_) => Zero::Float,
+        NewValue::IntHistogram(histogram) => Zero::Histogram(Decoded::Int(histogram.clone()).zero()),
+        NewValue::FloatHistogram(histogram) => Zero::Histogram(Decoded::Float(histogram.clone()).zero()),
+    }
+}
+
+enum Zero {
+    Float,
+    Histogram(Decoded),
+}
+
+impl Zero {
+    fn as_value(&self) -> NewValue<'_> {
+        match self {
+            Zero::Float => NewValue::Float(0.0),
+            Zero::Histogram(histogram) => histogram.as_value(),
         }
     }
 }

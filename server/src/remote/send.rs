@@ -31,6 +31,7 @@ use tsdb::Db;
 
 pub use destination::MetadataSource;
 pub use metrics::Metrics;
+pub use post::headers;
 
 use crate::config::{RemoteWriteConfig, WriteMessage};
 use destination::{Running, Settings};

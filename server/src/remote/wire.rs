@@ -46,6 +46,13 @@ impl<'a> Fields<'a> {
         Self { body: bytes, at: 0, base: self.base + self.at - bytes.len() }
     }
 
+    /// The length that stands before a message in a stream, and how many bytes it takes; `None` if it is cut.
+    pub fn length_prefix(bytes: &'a [u8]) -> Option<(usize, usize)> {
+        let mut fields = Self::of(bytes);
+        let length = usize::try_from(fields.varint().ok()?).ok()?;
+        Some((length, fields.at))
+    }
+
     /// The next field and its number, or `None` at the end.
     ///
     /// # Errors

@@ -368,7 +368,9 @@ mod tests {
         let mut queue = DiskQueue::open(dir.path(), None, 0).unwrap();
         assert_eq!(queue.pop().unwrap(), None);
         // Over several files.
-        (0..10).for_each(|i| drop(queue.push(&request(i, 5_000_000), 0).unwrap()));
+        for i in 0..10 {
+            queue.push(&request(i, 5_000_000), 0).unwrap();
+        }
         assert_eq!((queue.requests(), queue.counts().samples), (10, 45));
         let popped: Vec<_> = (0..3).map(|_| queue.pop().unwrap().unwrap()).collect();
         assert!(popped.iter().zip(0..).all(|((popped, _), i)| *popped == request(i, 5_000_000)));
@@ -393,7 +395,9 @@ mod tests {
     fn damage_costs_the_rest_of_its_file_and_limits_cost_the_oldest() {
         let dir = tempfile::tempdir().unwrap();
         let mut queue = DiskQueue::open(dir.path(), None, 0).unwrap();
-        (0..8).for_each(|i| drop(queue.push(&request(i, 6_000_000), i64::from(i)).unwrap()));
+        for i in 0..8 {
+            queue.push(&request(i, 6_000_000), i64::from(i)).unwrap();
+        }
         let path = queue.path(0);
         let mut bytes = fs::read(&path).unwrap();
         bytes[6_000_100] ^= 1;

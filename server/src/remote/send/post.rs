@@ -125,8 +125,11 @@ fn retry_after(value: &HeaderValue) -> Option<Duration> {
     Duration::try_from(date.duration_since(jiff::Timestamp::now())).ok()
 }
 
-/// Headers of the section, checked when the configuration was read.
-pub(super) fn headers(given: &std::collections::BTreeMap<String, String>) -> Result<HeaderMap, String> {
+/// Headers of a section, checked when the configuration was read.
+///
+/// # Errors
+/// If one is none after all.
+pub fn headers(given: &std::collections::BTreeMap<String, String>) -> Result<HeaderMap, String> {
     let pair = |(name, value): (&String, &String)| {
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|error| format!("header {name:?}: {error}"))?;
         let value = HeaderValue::from_str(value).map_err(|error| format!("header {name:?}: {error}"))?;
