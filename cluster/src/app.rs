@@ -128,11 +128,14 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, Error>
     server.connections_max = config.limits.watches_max + config.limits.requests_max;
     let advertised = config.advertise_host.clone().unwrap_or_else(|| reachable(config.listen.ip()).to_string());
     let identity = identity::prepare(&directory, &advertised)?;
-    server.tls = Some(server_config(&ServerTls {
-        certificate: Pem::Memory(identity.certificate.into_bytes()),
-        key: Pem::Memory(identity.key.into_bytes()),
-        client: ClientCertificate::Ignored,
-    }, &TlsLimits::default())?);
+    server.tls = Some(server_config(
+        &ServerTls {
+            certificate: Pem::Memory(identity.certificate.into_bytes()),
+            key: Pem::Memory(identity.key.into_bytes()),
+            client: ClientCertificate::Ignored,
+        },
+        &TlsLimits::default(),
+    )?);
     let server = Server::bind(server).await?;
     let address = server.address();
     let store = Arc::new(store);

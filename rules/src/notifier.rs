@@ -418,7 +418,8 @@ mod tests {
         };
         let config = AlertingConfig { alert_relabel_configs: Vec::new(), alertmanagers: vec![set.clone(), set] };
         let metrics = Metrics::register(&Registry::new());
-        let notifier = HttpNotifier::new(config, Labels::empty(), QueueLimits::default(), &metrics, "test").await.unwrap();
+        let notifier =
+            HttpNotifier::new(config, Labels::empty(), QueueLimits::default(), &metrics, "test").await.unwrap();
         let at = |address: &str| labels! { "__address__" => address };
         notifier.set_discovered(0, &[at("a:1"), at("a:1"), at("b:1"), at("not a host")]);
         notifier.set_discovered(1, &[at("c:1")]);

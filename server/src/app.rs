@@ -40,9 +40,9 @@ use crate::query_log::QueryLog;
 use crate::remote::messages::MetricMetadata;
 use crate::remote::read::Readable;
 use crate::remote::send::{MetadataSource, Senders};
-use crate::{remote, storage};
 use crate::storage_metrics::StorageMetrics;
 use crate::web_config;
+use crate::{remote, storage};
 
 /// How long a stop may take before what is left is left.
 const STOP_PATIENCE: StdDuration = StdDuration::from_secs(10);
@@ -455,7 +455,8 @@ impl Reloader {
 
     /// Puts a checked configuration into force.
     async fn run(&self, loaded: Config) -> Result<()> {
-        let configured = configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.scrape_metrics).await?;
+        let configured =
+            configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.scrape_metrics).await?;
         // What may fail comes before the first change that is seen.
         let query_log = QueryLog::open(&loaded.global.query_log_file)?;
         let sources = remote::read::prepare(&loaded.remote_read, &loaded.global.external_labels, USER_AGENT).await?;

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 pub use alerting::AlertingConfig;
 pub use storage::StorageConfig;
 
-pub use remote::{RemoteReadConfig, RemoteWriteConfig, WriteMessage};
-pub use telemetry::{OtlpConfig, TranslationStrategy};
 use remote::repeated;
+pub use remote::{RemoteReadConfig, RemoteWriteConfig, WriteMessage};
 use telemetry::TracingConfig;
+pub use telemetry::{OtlpConfig, TranslationStrategy};
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -267,9 +267,7 @@ impl WrittenConfig {
                 told.push("remote_write: round_robin_dns is not run by this version: remove it".into());
             }
         }
-        for (key, is_given, hint) in [
-            ("tracing", self.tracing.is_some(), "remove the section"),
-        ] {
+        for (key, is_given, hint) in [("tracing", self.tracing.is_some(), "remove the section")] {
             if is_given {
                 told.push(format!("{key} is not run by this version: {hint}"));
             }

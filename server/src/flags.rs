@@ -300,7 +300,7 @@ pub struct AlertmanagerFlags {
     pub external_url: Option<String>,
     /// Path to configuration file that can enable TLS or authentication
     #[arg(long = "web.config.file", default_value = "")]
-    pub web_config: PathBuf,
+    pub web_config: String,
     /// Listen address for cluster peers; only the empty one, which means none, is supported by this version
     #[arg(long = "cluster.listen-address")]
     pub cluster_listen: Option<String>,
@@ -316,7 +316,7 @@ pub struct NodeFlags {
     pub listen: String,
     /// Path to configuration file that can enable TLS or authentication
     #[arg(long = "web.config.file", default_value = "")]
-    pub web_config: PathBuf,
+    pub web_config: String,
     /// Path under which to expose metrics
     #[arg(long = "web.telemetry-path", default_value = "/metrics")]
     pub path: String,
@@ -380,4 +380,56 @@ pub struct ClusterFlags {
     pub advertise_host: Option<String>,
     #[command(flatten)]
     pub log: LogFlags,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_of_upstream_is_known() {
+        Cli::command().debug_assert();
+        let given = [
+            "--config.file=x",
+            "--storage.tsdb.path=y",
+            "--web.config.file=w",
+            "--web.cors.origin=.*",
+            "--web.page-title=t",
+            "--web.user-assets=u",
+            "--web.read-timeout=1m",
+            "--web.search.max-limit=5",
+            "--web.max-notifications-subscribers=4",
+            "--web.enable-otlp-receiver",
+            "--storage.remote.flush-deadline=1m",
+            "--web.remote-write-receiver.accepted-protobuf-messages=prometheus.WriteRequest",
+            "--storage.remote.read-sample-limit=1",
+            "--storage.remote.read-concurrent-limit=2",
+            "--storage.remote.read-max-bytes-in-frame=3",
+            "--alertmanager.notification-queue-capacity=4",
+            "--alertmanager.notification-batch-size=5",
+            "--no-alertmanager.drain-notification-queue-on-shutdown",
+            "--rules.max-concurrent-evals=4",
+            "--no-auto-gomaxprocs",
+            "--auto-gomemlimit.ratio=0.8",
+            "--storage.tsdb.head-chunks-write-queue-size=0",
+            "--storage.tsdb.allow-overlapping-compaction",
+            "--storage.tsdb.delay-compact-file.path=f",
+            "--storage.tsdb.block-reload-interval=1m",
+            "--storage.tsdb.delayed-compaction.max-percent=10",
+            "--scrape.discovery-reload-interval=5s",
+            "--web.console.templates=consoles",
+            "--web.console.libraries=console_libraries",
+        ];
+        let args = ["cresset", "server"].into_iter().chain(given).map(str::to_owned);
+        let cli = Cli::try_parse_from(normalised(args)).unwrap();
+        let Some(Command::Server(flags)) = cli.command else { panic!("another command") };
+        assert!(flags.unused.check().is_ok() && !flags.notifications.drain);
+        for agent in ["--agent", "--storage.agent.path=x", "--storage.agent.no-lockfile"] {
+            let cli = Cli::try_parse_from(["cresset", "server", agent]).unwrap();
+            let Some(Command::Server(flags)) = cli.command else { panic!("another command") };
+            assert!(flags.unused.check().is_err(), "{agent}");
+        }
+    }
 }

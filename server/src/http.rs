@@ -58,9 +58,9 @@ use crate::remote::read::Readable;
 
 pub use observe::HttpMetrics;
 pub use params::parse_time;
-pub use status::rfc3339;
 pub use remote_read::Limits as ReadLimits;
 pub use remote_write::{Message, Metrics as RemoteWriteMetrics};
+pub use status::rfc3339;
 
 /// The largest form body of a query.
 const FORM_BYTES_MAX: usize = 10 * 1024 * 1024;

@@ -18,7 +18,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{App, Options};
 use crate::features::Features;
 use crate::flags::{
-    AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, NodeFlags, ServerFlags, WrongMode, normalised,
+    AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, NodeFlags, ServerFlags, WrongMode,
+    normalised,
 };
 use crate::{log, router, stack, tool, web_config};
 
@@ -62,7 +63,11 @@ pub async fn run(args: Vec<String>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("cresset: {error:#}"));
-            if error.is::<WrongMode>() || error.is::<tool::LintProblems>() { ExitCode::from(3) } else { ExitCode::FAILURE }
+            if error.is::<WrongMode>() || error.is::<tool::LintProblems>() {
+                ExitCode::from(3)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

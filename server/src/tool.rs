@@ -9,18 +9,18 @@ mod tsdb;
 
 pub use self::promql::PromqlCommand;
 pub use self::push::PushCommand;
-use self::query::ask;
 pub use self::query::QueryCommand;
+use self::query::ask;
 pub use self::testing::TestCommand;
 pub use self::tsdb::TsdbCommand;
 
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
 use crate::config::{self, Depth};
-use crate::web_config;
 use crate::flags::{CheckCommand, ToolCommand};
+use crate::web_config;
+use anyhow::{Result, bail};
 
 /// Runs one command. What it prints goes to standard output, faults to standard error.
 ///

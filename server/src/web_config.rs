@@ -15,11 +15,11 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// If the file is wrong.
-pub fn gate(file: &Path) -> anyhow::Result<Option<Arc<Gate>>> {
-    if file.as_os_str().is_empty() {
+pub fn gate(file: &str) -> anyhow::Result<Option<Arc<Gate>>> {
+    if file.is_empty() {
         return Ok(None);
     }
-    let gate = Gate::open(Box::new(FileSource { file: file.to_owned() }));
+    let gate = Gate::open(Box::new(FileSource { file: file.into() }));
     let gate = gate.map_err(|error| anyhow::anyhow!("--web.config.file: {error}"))?;
     Ok(Some(Arc::new(gate)))
 }

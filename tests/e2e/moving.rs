@@ -263,7 +263,10 @@ fn the_web_port_is_protected_by_file() {
     std::fs::write(&web, "basic_auth_users: {ann: nonsense}\n").unwrap();
     eventually("the refusal in the log", || {
         assert_eq!(ask(Some("test")).0, 200);
-        std::fs::read_to_string(folder.path().join("ours/log")).unwrap().contains("expected a bcrypt hash").then_some(())
+        std::fs::read_to_string(folder.path().join("ours/log"))
+            .unwrap()
+            .contains("expected a bcrypt hash")
+            .then_some(())
     });
     std::fs::write(&web, "{}\n").unwrap();
     eventually("the open door", || (ask(None).0 == 200).then_some(()));

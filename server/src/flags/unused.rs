@@ -1,8 +1,6 @@
 //! Flags of `prometheus` that charts and operators pass and that have nothing to act on here. They are accepted so that
 //! command lines go on working; whoever sets one to something that would matter is told.
 
-use std::path::PathBuf;
-
 use clap::{ArgAction, Args};
 use model::bytes::ByteSize;
 use model::duration::Duration;
@@ -33,7 +31,7 @@ pub struct UnusedFlags {
     #[arg(long = "storage.tsdb.delayed-compaction.max-percent", hide = true, default_value_t = 10)]
     delayed_compaction: u32,
     #[arg(long = "storage.tsdb.delay-compact-file.path", hide = true, default_value = "")]
-    delay_compact_file: PathBuf,
+    delay_compact_file: String,
     // Targets that are discovered are scraped at once.
     #[arg(long = "scrape.discovery-reload-interval", hide = true, default_value = "5s")]
     discovery_reload: Duration,
@@ -50,37 +48,37 @@ struct AgentFlags {
     #[arg(long = "agent", hide = true)]
     agent: bool,
     #[arg(long = "storage.agent.path", hide = true)]
-    path: Option<PathBuf>,
+    agent_path: Option<String>,
     #[arg(long = "storage.agent.wal-compression", hide = true, num_args = 0..=1, require_equals = true,
         default_missing_value = "true", action = ArgAction::Set)]
-    wal_compression: Option<bool>,
+    agent_wal_compression: Option<bool>,
     #[arg(long = "storage.agent.wal-segment-size", hide = true)]
-    segment_size: Option<ByteSize>,
+    agent_segment_size: Option<ByteSize>,
     #[arg(long = "storage.agent.wal-truncate-frequency", hide = true)]
-    truncate_frequency: Option<Duration>,
+    agent_truncate_frequency: Option<Duration>,
     #[arg(long = "storage.agent.retention.min-time", hide = true)]
-    retention_min: Option<Duration>,
+    agent_retention_min: Option<Duration>,
     #[arg(long = "storage.agent.retention.max-time", hide = true)]
-    retention_max: Option<Duration>,
+    agent_retention_max: Option<Duration>,
     #[arg(long = "storage.agent.no-lockfile", hide = true)]
-    no_lockfile: bool,
+    agent_no_lockfile: bool,
     #[arg(long = "storage.agent.checkpoint-from-in-memory-series", hide = true)]
-    checkpoint: bool,
+    agent_checkpoint: bool,
     #[arg(long = "storage.agent.checkpoint-batch-size", hide = true)]
-    checkpoint_batch: Option<u64>,
+    agent_checkpoint_batch: Option<u64>,
 }
 
 impl AgentFlags {
     fn is_set(&self) -> bool {
-        self.path.is_some()
-            || self.wal_compression.is_some()
-            || self.segment_size.is_some()
-            || self.truncate_frequency.is_some()
-            || self.retention_min.is_some()
-            || self.retention_max.is_some()
-            || self.no_lockfile
-            || self.checkpoint
-            || self.checkpoint_batch.is_some()
+        self.agent_path.is_some()
+            || self.agent_wal_compression.is_some()
+            || self.agent_segment_size.is_some()
+            || self.agent_truncate_frequency.is_some()
+            || self.agent_retention_min.is_some()
+            || self.agent_retention_max.is_some()
+            || self.agent_no_lockfile
+            || self.agent_checkpoint
+            || self.agent_checkpoint_batch.is_some()
     }
 }
 
@@ -106,7 +104,7 @@ impl UnusedFlags {
             ("storage.tsdb.allow-overlapping-compaction", !self.overlapping_compaction),
             ("storage.tsdb.block-reload-interval", self.block_reload != Duration::from_seconds(60)),
             ("storage.tsdb.delayed-compaction.max-percent", self.delayed_compaction != 10),
-            ("storage.tsdb.delay-compact-file.path", !self.delay_compact_file.as_os_str().is_empty()),
+            ("storage.tsdb.delay-compact-file.path", !self.delay_compact_file.is_empty()),
             ("scrape.discovery-reload-interval", self.discovery_reload != Duration::from_seconds(5)),
             ("rules.max-concurrent-evals", self.concurrent_evals != 4),
         ];

@@ -15,7 +15,7 @@ pub struct WebFlags {
     pub listen: Vec<String>,
     /// Path to configuration file that can enable TLS or authentication
     #[arg(long = "web.config.file", default_value = "")]
-    pub config_file: PathBuf,
+    pub config_file: String,
     /// Maximum duration before timing out read of the request, and closing idle connections
     #[arg(long = "web.read-timeout", default_value = "5m")]
     pub read_timeout: Duration,

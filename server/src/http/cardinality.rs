@@ -166,7 +166,8 @@ mod tests {
         let before = count(&db, &[], Timestamp(1000), 500).unwrap();
         let shown = shown(&counts, Some(&before), 10);
         assert_eq!((shown.series, shown.series_before), (3, Some(1)));
-        let entry = |name: &str, series, values, growth| Entry { name: name.into(), series, values, growth: Some(growth) };
+        let entry =
+            |name: &str, series, values, growth| Entry { name: name.into(), series, values, growth: Some(growth) };
         assert_eq!(shown.by_metric_name, [entry("a", 2, None, 1), entry("b", 1, None, 1)]);
         assert_eq!(shown.by_label_name, [entry("__name__", 3, Some(2), 2), entry("pod", 3, Some(2), 2)]);
         assert_eq!(shown.by_label_value_pair[0], entry("__name__=a", 2, None, 1));

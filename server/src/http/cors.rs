@@ -54,7 +54,8 @@ mod tests {
     #[test]
     fn only_welcome_origins_are_named() {
         let allowed = |pattern: &str, origin: &str| {
-            let headers = Origins::new(Pattern::new(pattern).unwrap()).headers(HeaderValue::from_str(origin).ok().as_ref());
+            let headers =
+                Origins::new(Pattern::new(pattern).unwrap()).headers(HeaderValue::from_str(origin).ok().as_ref());
             headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).map(|v| v.to_str().unwrap().to_owned())
         };
         assert_eq!(allowed(".*", "https://a.example").as_deref(), Some("*"));

@@ -12,23 +12,59 @@ use super::envelope::success;
 
 /// Words of the query language.
 const KEYWORDS: [&str; 13] = [
-    "and", "atan2", "bool", "by", "group_left", "group_right", "ignoring", "offset", "on", "or", "start", "unless",
+    "and",
+    "atan2",
+    "bool",
+    "by",
+    "group_left",
+    "group_right",
+    "ignoring",
+    "offset",
+    "on",
+    "or",
+    "start",
+    "unless",
     "without",
 ];
-const OPERATORS: [&str; 18] = [
-    "!=", "!~", "%", "*", "+", "-", "/", "<", "<=", "==", "=~", ">", ">=", "@", "^", "and", "or", "unless",
-];
-const AGGREGATIONS: [&str; 12] = [
-    "avg", "bottomk", "count", "count_values", "group", "max", "min", "quantile", "stddev", "stdvar", "sum", "topk",
-];
+const OPERATORS: [&str; 18] =
+    ["!=", "!~", "%", "*", "+", "-", "/", "<", "<=", "==", "=~", ">", ">=", "@", "^", "and", "or", "unless"];
+const AGGREGATIONS: [&str; 12] =
+    ["avg", "bottomk", "count", "count_values", "group", "max", "min", "quantile", "stddev", "stdvar", "sum", "topk"];
 const EXPERIMENTAL_AGGREGATIONS: [&str; 2] = ["limit_ratio", "limitk"];
 /// Mechanisms of discovery that run here.
 const PROVIDERS: [&str; 8] = ["consul", "dns", "docker", "file", "http", "kubernetes", "nomad", "static"];
 const TEMPLATE_FUNCTIONS: [&str; 31] = [
-    "args", "externalURL", "first", "graphLink", "humanize", "humanize1024", "humanizeDuration", "humanizePercentage",
-    "humanizeTimestamp", "label", "match", "now", "parseDuration", "parseDurationTime", "pathPrefix", "query",
-    "reReplaceAll", "safeHtml", "sortByLabel", "stripDomain", "stripPort", "strvalue", "tableLink", "title", "tmpl",
-    "toDuration", "toLower", "toTime", "toUpper", "urlQueryEscape", "value",
+    "args",
+    "externalURL",
+    "first",
+    "graphLink",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "label",
+    "match",
+    "now",
+    "parseDuration",
+    "parseDurationTime",
+    "pathPrefix",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "tmpl",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "urlQueryEscape",
+    "value",
 ];
 
 type Flags = BTreeMap<String, bool>;
@@ -43,7 +79,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
 
 fn categories(api: &Api) -> BTreeMap<&'static str, Flags> {
     let (web, features) = (&api.web, &api.features);
-    let flags = |pairs: &[(&str, bool)]| -> Flags { pairs.iter().map(|(name, on)| ((*name).to_owned(), *on)).collect() };
+    let flags =
+        |pairs: &[(&str, bool)]| -> Flags { pairs.iter().map(|(name, on)| ((*name).to_owned(), *on)).collect() };
     let experimental = features.language.experimental_functions;
     let mut promql = all_on(&KEYWORDS);
     promql.extend(flags(&[

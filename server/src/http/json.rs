@@ -154,7 +154,13 @@ fn push_timestamp(out: &mut String, timestamp: Timestamp) {
     out.push_str(itoa::Buffer::new().format(magnitude / 1000));
     let rest = magnitude % 1000;
     if rest != 0 {
-        out.push_str(if rest < 10 { ".00" } else if rest < 100 { ".0" } else { "." });
+        out.push_str(if rest < 10 {
+            ".00"
+        } else if rest < 100 {
+            ".0"
+        } else {
+            "."
+        });
         out.push_str(itoa::Buffer::new().format(rest));
     }
 }

@@ -61,7 +61,8 @@ pub(super) async fn range(State(api): State<Arc<Api>>, method: Method, params: P
         return explained(&api, &params, start, end, Some(step));
     }
     let query = params.get("query").to_owned();
-    let run = move |api: &Api, options: &QueryOptions| api.engine.range(&*api.readable, &query, start, end, step, options);
+    let run =
+        move |api: &Api, options: &QueryOptions| api.engine.range(&*api.readable, &query, start, end, step, options);
     let asked = Asked { start, end, step_seconds: step.as_seconds(), method, path: "/api/v1/query_range" };
     Ok(answer(run_query(&api, &params, asked, run).await?, limit, &params))
 }

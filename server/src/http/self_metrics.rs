@@ -96,7 +96,13 @@ fn push(metric: &mut Map<String, Value>, key: &str, item: Value) {
 
 /// Numbers that JSON does not have are texts.
 fn number(value: f64) -> Value {
-    let name = if value.is_nan() { "NaN" } else if value > 0.0 { "Infinity" } else { "-Infinity" };
+    let name = if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    };
     serde_json::Number::from_f64(value).map_or_else(|| name.into(), Value::Number)
 }
 

@@ -130,7 +130,10 @@ impl<'a, 's> Converter<'a, 's> {
 
     fn metric(&mut self, metric: &Metric) -> Result<(), StorageError> {
         let Some(data) = &metric.data else {
-            self.faults.push(format!("could not get aggregation temporality for {} as it has unsupported metric type Empty", metric.name));
+            self.faults.push(format!(
+                "could not get aggregation temporality for {} as it has unsupported metric type Empty",
+                metric.name
+            ));
             return Ok(());
         };
         let (kind, metric_type, temporality) = described(data);
@@ -275,11 +278,7 @@ impl<'a, 's> Converter<'a, 's> {
         let series = named(&labels, "target_info", &[]);
         let family = Family {
             name: "target_info".into(),
-            metadata: Metadata {
-                metric_type: MetricType::Gauge,
-                unit: String::new(),
-                help: "Target metadata".into(),
-            },
+            metadata: Metadata { metric_type: MetricType::Gauge, unit: String::new(), help: "Target metadata".into() },
             temporality: AggregationTemporality::Cumulative,
         };
         let interval = (self.options.lookback_ms / 2).max(1).cast_unsigned() * 1_000_000;

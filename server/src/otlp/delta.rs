@@ -52,7 +52,12 @@ impl DeltaState {
     ///
     /// # Errors
     /// If it is older than what was added before, or too many series are remembered.
-    pub(super) fn accumulate<P: Accumulate>(&mut self, series: &[u8], point: &mut P, now_ms: i64) -> Result<(), String> {
+    pub(super) fn accumulate<P: Accumulate>(
+        &mut self,
+        series: &[u8],
+        point: &mut P,
+        now_ms: i64,
+    ) -> Result<(), String> {
         if now_ms - self.pruned_ms > STALE_MS {
             self.pruned_ms = now_ms;
             self.streams.retain(|_, stream| now_ms - stream.seen_ms <= STALE_MS);
@@ -176,8 +181,7 @@ impl Accumulate for ExponentialHistogramDataPoint {
                 let parts = [(own, self.scale - scale), (other, before.scale - scale)];
                 added(parts.map(|(buckets, down)| rescaled(buckets.as_ref(), down.min(31))))
             };
-            let (positive, negative) =
-                (side(&self.positive, &before.positive), side(&self.negative, &before.negative));
+            let (positive, negative) = (side(&self.positive, &before.positive), side(&self.negative, &before.negative));
             let is_narrow = |buckets: &Buckets| buckets.bucket_counts.len() as i64 <= BUCKETS_MAX;
             if (is_narrow(&positive) && is_narrow(&negative)) || scale <= i32::MIN + 1 {
                 (self.scale, self.positive, self.negative) = (scale, Some(positive), Some(negative));

@@ -138,8 +138,13 @@ mod tests {
         assert_eq!(histogram.positive, [2, -2, 3, -2]);
         let finer = exponential(&point(10, 4, &[1, 1, 1, 1, 5]), ResetHint::Gauge).unwrap();
         assert_eq!((finer.schema, finer.reset_hint), (8, ResetHint::Gauge));
-        assert_eq!((&finer.positive_spans[..], &finer.positive[..]), (&[Span { offset: 2, length: 2 }][..], &[4, 1][..]));
-        assert!(exponential(&point(-5, 0, &[1]), ResetHint::Unknown).unwrap_err().contains("Scale must be >= -4, was -5"));
+        assert_eq!(
+            (&finer.positive_spans[..], &finer.positive[..]),
+            (&[Span { offset: 2, length: 2 }][..], &[4, 1][..])
+        );
+        assert!(
+            exponential(&point(-5, 0, &[1]), ResetHint::Unknown).unwrap_err().contains("Scale must be >= -4, was -5")
+        );
     }
 
     #[test]
@@ -153,7 +158,10 @@ mod tests {
         };
         let histogram = explicit(&point, ResetHint::Unknown);
         assert_eq!(histogram.validate(), Ok(()));
-        assert_eq!((histogram.positive_spans[0], &histogram.positive[..]), (Span { offset: 1, length: 3 }, &[1, 1, 1][..]));
+        assert_eq!(
+            (histogram.positive_spans[0], &histogram.positive[..]),
+            (Span { offset: 1, length: 3 }, &[1, 1, 1][..])
+        );
         let stale = explicit(&HistogramDataPoint { flags: 1, ..point }, ResetHint::Unknown);
         assert!(model::sample::is_stale(stale.sum));
     }

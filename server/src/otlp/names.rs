@@ -213,8 +213,7 @@ fn from_words(name: &str, unit: &str, kind: Kind) -> String {
 
 /// The name with runs of what may not stand in it replaced by underscores.
 fn escaped(name: &str) -> String {
-    let parts: Vec<&str> =
-        name.split(|c| !is_metric_char(c) && c != '_').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = name.split(|c| !is_metric_char(c) && c != '_').filter(|part| !part.is_empty()).collect();
     let mut built = parts.join("_");
     if built.starts_with(|c: char| c.is_ascii_digit()) {
         built.insert(0, '_');

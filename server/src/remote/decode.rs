@@ -177,7 +177,9 @@ impl<'a> Symbols<'_, 'a> {
                 (Some(name), Some(value)) => pairs.push((name?, value?)),
                 _ => {
                     let (name, value, size) = (pair[0], pair[1], self.0.len());
-                    return Err(format!("labelRefs {name} (name) = {value} (value) outside of symbols table (size {size})"));
+                    return Err(format!(
+                        "labelRefs {name} (name) = {value} (value) outside of symbols table (size {size})"
+                    ));
                 }
             }
         }
@@ -190,7 +192,11 @@ impl<'a> Symbols<'_, 'a> {
             let outside = || format!("metadata {what}_ref {symbol} outside of symbols table (size {})", self.0.len());
             self.text(symbol).ok_or_else(outside)?
         };
-        Ok(NewMetadata { metric_type: MetricType::from_wire_number(u64::from(metric_type)), unit: text("unit", unit)?, help: text("help", help)? })
+        Ok(NewMetadata {
+            metric_type: MetricType::from_wire_number(u64::from(metric_type)),
+            unit: text("unit", unit)?,
+            help: text("help", help)?,
+        })
     }
 }
 
@@ -307,7 +313,9 @@ mod tests {
         let lines = listed(|take| v1::<()>(&body, |series| Ok(take(series))).unwrap());
         assert_eq!(
             lines,
-            [r#"[("__name__", "a"), ("x", "1")] [NewSample { start: 0, timestamp: -3, value: 2.5 }] [NewExemplar { labels: Ok([("id", "z")]), value: 1.0, timestamp: 4 }] None"#]
+            [
+                r#"[("__name__", "a"), ("x", "1")] [NewSample { start: 0, timestamp: -3, value: 2.5 }] [NewExemplar { labels: Ok([("id", "z")]), value: 1.0, timestamp: 4 }] None"#
+            ]
         );
         // Cut anywhere, it is an error or fewer series, never a panic.
         for end in 0..body.len() {

@@ -123,9 +123,8 @@ pub(super) async fn run(command: QueryCommand) -> Result<()> {
 
 /// All labels in braces, the name among them.
 fn label_set(labels: &Value) -> String {
-    let pair = |(name, value): (&String, &Value)| {
-        format!("{name}={}", model::quote::quote(value.as_str().unwrap_or("")))
-    };
+    let pair =
+        |(name, value): (&String, &Value)| format!("{name}={}", model::quote::quote(value.as_str().unwrap_or("")));
     let pairs: Vec<String> = labels.as_object().into_iter().flatten().map(pair).collect();
     format!("{{{}}}", pairs.join(", "))
 }

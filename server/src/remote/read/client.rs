@@ -18,7 +18,7 @@ use super::{Prepared, asked_labels};
 use crate::config::RemoteReadConfig;
 use crate::remote::histogram::Decoded;
 use crate::remote::messages::{
-    ChunkedReadResponse, LabelMatcher, Label, Query, ReadHints, ReadRequest, ReadResponse, ResponseType,
+    ChunkedReadResponse, Label, LabelMatcher, Query, ReadHints, ReadRequest, ReadResponse, ResponseType,
 };
 use crate::remote::send::headers;
 use crate::remote::wire::Fields;
@@ -48,11 +48,7 @@ pub(super) struct Source {
 ///
 /// # Errors
 /// If a section is wrong.
-pub async fn prepare(
-    configs: &[RemoteReadConfig],
-    external: &Labels,
-    user_agent: &str,
-) -> anyhow::Result<Prepared> {
+pub async fn prepare(configs: &[RemoteReadConfig], external: &Labels, user_agent: &str) -> anyhow::Result<Prepared> {
     let mut sources = Vec::new();
     for config in configs {
         let name = if config.name.is_empty() { config.url.clone() } else { config.name.clone() };
@@ -91,8 +87,7 @@ impl Source {
         let added = if self.filter_external { asked_labels(&self.external, matchers) } else { Vec::new() };
         let request = request(start, end, matchers, &added, hints);
         let (streamed, body) = self.runtime.block_on(self.ask(&request))?;
-        let mut found =
-            if streamed { chunks(&body, self.frame_bytes_max)? } else { samples(&body)? };
+        let mut found = if streamed { chunks(&body, self.frame_bytes_max)? } else { samples(&body)? };
         if !added.is_empty() {
             // What was asked for is taken off: local series do not have it either.
             let is_added = |name: &[u8]| added.iter().any(|(added, _)| added.as_bytes() == name);
@@ -225,7 +220,9 @@ fn frame(bytes: &[u8], max: usize, offset: usize) -> Result<(&[u8], &[u8]), Stri
     let cut = || format!("frame at byte {offset}: cut");
     let (length, header) = Fields::length_prefix(bytes).ok_or_else(cut)?;
     if length > max {
-        return Err(format!("frame at byte {offset}: message size exceeded the limit {max} bytes; got: {length} bytes"));
+        return Err(format!(
+            "frame at byte {offset}: message size exceeded the limit {max} bytes; got: {length} bytes"
+        ));
     }
     let checksum: [u8; 4] = bytes.get(header..header + 4).and_then(|b| b.try_into().ok()).ok_or_else(cut)?;
     let message = bytes.get(header + 4..header + 4 + length).ok_or_else(cut)?;

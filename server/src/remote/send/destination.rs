@@ -239,7 +239,12 @@ impl Shared {
     fn count(
         &self,
         counts: Counts,
-        family: impl Fn(&Kind) -> &prometheus_client::metrics::family::Family<Instance, prometheus_client::metrics::counter::Counter>,
+        family: impl Fn(
+            &Kind,
+        ) -> &prometheus_client::metrics::family::Family<
+            Instance,
+            prometheus_client::metrics::counter::Counter,
+        >,
     ) {
         let metrics = &self.metrics;
         for (kind, count) in [
@@ -318,7 +323,12 @@ impl Shared {
             self.count(counts, |kind| &kind.retried);
             // The first, and then every so often: an outage is not told thousands of times.
             if number % 60 == 0 {
-                tracing::warn!(remote = self.name(), reason, attempt = number, "samples could not be sent, trying again");
+                tracing::warn!(
+                    remote = self.name(),
+                    reason,
+                    attempt = number,
+                    "samples could not be sent, trying again"
+                );
             }
         });
         let result = delivered.await;
@@ -331,7 +341,8 @@ impl Shared {
             Ok(()) => {
                 self.count(counts, |kind| &kind.sent);
                 self.metrics.bytes.get_or_create(instance).inc_by(bytes);
-                let (newest, highest) = (request.newest as f64 / 1000.0, self.metrics.highest_sent.get_or_create(instance));
+                let (newest, highest) =
+                    (request.newest as f64 / 1000.0, self.metrics.highest_sent.get_or_create(instance));
                 if newest > highest.get() {
                     highest.set(newest);
                 }
@@ -373,7 +384,12 @@ impl Shared {
                 Ok(dropped) if dropped.requests > 0 => {
                     self.count(dropped.counts, |kind| &kind.dropped);
                     let (requests, samples) = (dropped.requests, dropped.counts.all());
-                    tracing::error!(remote = self.name(), requests, samples, "the queue is past its limits on disk: its oldest part is dropped");
+                    tracing::error!(
+                        remote = self.name(),
+                        requests,
+                        samples,
+                        "the queue is past its limits on disk: its oldest part is dropped"
+                    );
                 }
                 Ok(_) => {}
                 Err(error) => self.tell(Err(error)),

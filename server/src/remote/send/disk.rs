@@ -75,7 +75,14 @@ impl DiskQueue {
         }
         let first = files.keys().next().copied().unwrap_or(0);
         let next = from.filter(|from| files.contains_key(&from.file)).unwrap_or(Place { file: first, offset: 0 });
-        let queue = Self { directory: directory.to_owned(), files, writer: None, reader: None, next, outstanding: BTreeSet::new() };
+        let queue = Self {
+            directory: directory.to_owned(),
+            files,
+            writer: None,
+            reader: None,
+            next,
+            outstanding: BTreeSet::new(),
+        };
         Ok(queue)
     }
 

@@ -13,8 +13,7 @@ pub(super) type Destination = Vec<(&'static str, String)>;
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// Bounds of the duration of a request, in seconds.
-const DURATION_BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0];
+const DURATION_BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0];
 
 /// Counts of samples, histograms or exemplars on their way.
 #[derive(Debug, Clone, Default)]

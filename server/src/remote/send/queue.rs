@@ -213,7 +213,11 @@ impl Queue {
     /// Whether nothing waits and nothing is under way.
     pub(super) fn is_empty(&self) -> bool {
         let is_open = self.open.iter().any(Option::is_some);
-        !is_open && self.finished.is_empty() && self.memory.is_empty() && self.in_flight.is_empty() && self.disk.is_read()
+        !is_open
+            && self.finished.is_empty()
+            && self.memory.is_empty()
+            && self.in_flight.is_empty()
+            && self.disk.is_read()
     }
 
     /// Puts all that memory holds on disk, before the process ends; what is under way too.
@@ -232,10 +236,10 @@ impl Queue {
             Origin::Disk(_) => None,
         });
         let finished = self.finished.iter().map(|(_, from)| *from);
-        let position = held.chain(open).chain(finished).fold(self.read, |least, from| TailPosition {
-            wal: least.wal.min(from.wal),
-            wbl: least.wbl.min(from.wbl),
-        });
+        let position = held
+            .chain(open)
+            .chain(finished)
+            .fold(self.read, |least, from| TailPosition { wal: least.wal.min(from.wal), wbl: least.wbl.min(from.wbl) });
         Ok((position, self.disk.cursor()))
     }
 

@@ -246,10 +246,8 @@ mod tests {
         for message in [WriteMessage::V1, WriteMessage::V2] {
             let mut open = OpenRequest::new(message, TailPosition::default(), 0);
             let labels = labels! { "__name__" => "a", "x" => "1" };
-            let exemplar =
-                Exemplar { labels: labels! { "id" => "z" }, value: 0.0, timestamp: Some(Timestamp(8)) };
-            let metadata =
-                Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: "Seconds.".into() };
+            let exemplar = Exemplar { labels: labels! { "id" => "z" }, value: 0.0, timestamp: Some(Timestamp(8)) };
+            let metadata = Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: "Seconds.".into() };
             let values = [
                 TailValue::Float(-0.0),
                 TailValue::Float(0.0),
@@ -270,7 +268,10 @@ mod tests {
                 assert_eq!(series.exemplars[0].labels, Ok(vec![("id", "z")]));
                 if message == WriteMessage::V2 {
                     let metadata = series.metadata.unwrap();
-                    assert_eq!((metadata.metric_type, metadata.unit, metadata.help), (MetricType::Counter, "s", "Seconds."));
+                    assert_eq!(
+                        (metadata.metric_type, metadata.unit, metadata.help),
+                        (MetricType::Counter, "s", "Seconds.")
+                    );
                 }
                 seen.extend(series.samples.iter().map(|s| (s.timestamp, s.value.to_bits())));
                 seen.extend(series.histograms.iter().map(|h| (h.timestamp, h.sum.to_bits())));
