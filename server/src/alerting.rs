@@ -1,11 +1,12 @@
-//! Finding Alertmanagers: the discovery of the `alerting` section feeds the notifier.
+//! Where alerts go: the local router, and Alertmanagers that the discovery of the `alerting` section finds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use model::labels::Labels;
-use rules::notifier::HttpNotifier;
+use parking_lot::RwLock;
+use rules::notifier::{HttpNotifier, Notice, Notifier, QueueLimits};
 use scraper::discovery::{Discovery, Sink, Update};
 use scraper::metrics::Metrics;
 use scraper::target::TargetGroup;
@@ -13,10 +14,62 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::USER_AGENT;
-use crate::config::AlertingConfig;
+use crate::config::{AlertingConfig, Config};
+use crate::flags::NotificationFlags;
 
 /// Updates that may wait; discoveries pause beyond it.
 const UPDATES_MAX: usize = 64;
+
+/// Sends alerts everywhere they should go. What is configured changes with reloads; the local router stays.
+pub struct Fanout {
+    /// A router in the same process.
+    pub local: Option<Arc<dyn Notifier>>,
+    /// Those of the configuration.
+    pub configured: RwLock<Configured>,
+}
+
+/// The notifier of the configuration in force, and what finds its Alertmanagers.
+pub struct Configured {
+    /// Sends to them.
+    pub notifier: Arc<HttpNotifier>,
+    _discovery: AlertmanagerDiscovery,
+}
+
+impl Fanout {
+    /// Where alerts go, for the API.
+    pub fn addresses(&self) -> Vec<String> {
+        let configured = self.configured.read().notifier.urls();
+        let local = self.local.as_ref().map(|_| "in-process".to_owned());
+        local.into_iter().chain(configured.into_iter().map(String::from)).collect()
+    }
+}
+
+impl Notifier for Fanout {
+    fn notify(&self, notices: Vec<Notice>) {
+        if let Some(local) = &self.local {
+            local.notify(notices.clone());
+        }
+        self.configured.read().notifier.notify(notices);
+    }
+}
+
+/// Builds the clients of a configuration's Alertmanagers, and begins to look for them.
+///
+/// # Errors
+/// If the section is wrong.
+pub async fn configured(
+    loaded: &Config,
+    flags: &NotificationFlags,
+    rule_metrics: &rules::metrics::Metrics,
+    scrape_metrics: &Metrics,
+) -> Result<Configured> {
+    let external = loaded.global.external_labels.clone();
+    let limits = QueueLimits { capacity: flags.queue_capacity, batch: flags.batch_size };
+    let notifier = HttpNotifier::new(loaded.alerting.notifier(), external, limits, rule_metrics, USER_AGENT).await?;
+    let notifier = Arc::new(notifier);
+    let discovery = AlertmanagerDiscovery::start(&loaded.alerting, &notifier, scrape_metrics).await?;
+    Ok(Configured { notifier, _discovery: discovery })
+}
 
 /// The running discovery; ends when dropped.
 pub struct AlertmanagerDiscovery {

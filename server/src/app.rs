@@ -22,14 +22,14 @@ use promql::Engine;
 use promql::active::ActiveQueries;
 use rules::group::GroupContext;
 use rules::manager::{Defaults, Manager as RuleManager};
-use rules::notifier::{HttpNotifier, Notice, Notifier, QueueLimits};
+use rules::notifier::Notifier;
 use rules::restore::RestoreConfig;
 use scraper::manager::Manager as ScrapeManager;
 use scraper::pool::Shared;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tsdb::Db;
 
-use crate::alerting::AlertmanagerDiscovery;
+use crate::alerting::{Fanout, configured};
 use crate::config::{self, Config};
 use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
@@ -101,36 +101,6 @@ pub struct App {
     /// Whether a stop waits for alerts that are not sent yet.
     drains: bool,
     reloads: mpsc::Sender<ReloadRequest>,
-}
-
-/// Sends alerts everywhere they should go. What is configured changes with reloads; the local router stays.
-struct Fanout {
-    local: Option<Arc<dyn Notifier>>,
-    configured: RwLock<Configured>,
-}
-
-/// The notifier of the configuration in force, and what finds its Alertmanagers.
-struct Configured {
-    notifier: Arc<HttpNotifier>,
-    _discovery: AlertmanagerDiscovery,
-}
-
-impl Fanout {
-    /// Where alerts go, for the API.
-    fn addresses(&self) -> Vec<String> {
-        let configured = self.configured.read().notifier.urls();
-        let local = self.local.as_ref().map(|_| "in-process".to_owned());
-        local.into_iter().chain(configured.into_iter().map(String::from)).collect()
-    }
-}
-
-impl Notifier for Fanout {
-    fn notify(&self, notices: Vec<Notice>) {
-        if let Some(local) = &self.local {
-            local.notify(notices.clone());
-        }
-        self.configured.read().notifier.notify(notices);
-    }
 }
 
 /// What a reload changes.
@@ -375,20 +345,6 @@ fn active_queries(options: &Options) -> Result<Arc<ActiveQueries>> {
 fn offset_seed(external: &Labels) -> u64 {
     let host = rustix::system::uname();
     external.hash64() ^ model::labels::hash_packed(host.nodename().to_bytes())
-}
-
-async fn configured(
-    loaded: &Config,
-    flags: &NotificationFlags,
-    rule_metrics: &rules::metrics::Metrics,
-    scrape_metrics: &scraper::metrics::Metrics,
-) -> Result<Configured> {
-    let external = loaded.global.external_labels.clone();
-    let limits = QueueLimits { capacity: flags.queue_capacity, batch: flags.batch_size };
-    let notifier = HttpNotifier::new(loaded.alerting.notifier(), external, limits, rule_metrics, USER_AGENT).await?;
-    let notifier = Arc::new(notifier);
-    let discovery = AlertmanagerDiscovery::start(&loaded.alerting, &notifier, scrape_metrics).await?;
-    Ok(Configured { notifier, _discovery: discovery })
 }
 
 fn own_url(addresses: &[SocketAddr]) -> String {

@@ -30,7 +30,7 @@ pub(super) fn exponential(point: &ExponentialHistogramDataPoint, hint: ResetHint
             point.scale
         ));
     }
-    let down = (point.scale - EXPONENTIAL_SCHEMA_MAX).max(0).min(31);
+    let down = point.scale.saturating_sub(EXPONENTIAL_SCHEMA_MAX).clamp(0, 31);
     let side = |buckets: Option<&Buckets>| match buckets {
         // Bucket 0 holds (1, base] there, and here bucket 1 does.
         Some(buckets) => sparse(&merged(&buckets.bucket_counts, i64::from(buckets.offset), down), 1),

@@ -224,7 +224,11 @@ fn escaped(name: &str) -> String {
 /// The name as it is, with the suffixes of unit and kind in their order.
 fn with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
     let without = |name: String, suffix: &str| match name.strip_suffix(suffix) {
-        Some(rest) if rest.chars().count() > 1 => rest[..rest.len() - last_char_bytes(rest)].to_owned(),
+        Some(rest) if rest.chars().count() > 1 => {
+            let mut chars = rest.chars();
+            chars.next_back();
+            chars.as_str().to_owned()
+        }
         _ => name,
     };
     let (main, per) = unit_words(unit);
@@ -247,10 +251,6 @@ fn with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
         built.push_str(suffix);
     }
     built
-}
-
-fn last_char_bytes(text: &str) -> usize {
-    text.chars().next_back().map_or(0, char::len_utf8)
 }
 
 #[cfg(test)]

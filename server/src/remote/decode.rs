@@ -310,7 +310,13 @@ mod tests {
             metadata: vec![messages::MetricMetadata { metric_family_name: "a".into(), ..Default::default() }],
         };
         let body = request.encode_to_vec();
-        let lines = listed(|take| v1::<()>(&body, |series| Ok(take(series))).unwrap());
+        let lines = listed(|take| {
+            v1::<()>(&body, |series| {
+                take(series);
+                Ok(())
+            })
+            .unwrap()
+        });
         assert_eq!(
             lines,
             [

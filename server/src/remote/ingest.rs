@@ -226,9 +226,8 @@ impl<'a> Ingest<'a> {
         }
         if self.options.zero_at_start && start != 0 && start < timestamp {
             // That it is late is the usual case: the zero came with an earlier request.
-            match self.append(to, 0, start, zero()) {
-                Err(AppendError::Storage(error)) => return Err(error),
-                Ok(()) | Err(_) => {}
+            if let Err(AppendError::Storage(error)) = self.append(to, 0, start, zero()) {
+                return Err(error);
             }
         }
         let start = if self.options.starts { start } else { 0 };

@@ -15,6 +15,7 @@ mod metrics;
 mod post;
 mod queue;
 mod request;
+mod state;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -69,7 +69,7 @@ pub(super) fn report(page: &str) -> Result<Report, String> {
         problems.extend(family.problems(name).into_iter().map(|text| (name.clone(), text)));
         cardinality.push((name.clone(), family.series.len()));
     }
-    cardinality.sort_by(|a, b| b.1.cmp(&a.1));
+    cardinality.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     Ok(Report { problems, cardinality })
 }
 

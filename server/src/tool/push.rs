@@ -59,7 +59,7 @@ pub(super) async fn run(PushCommand::Metrics(flags): PushCommand) -> Result<()> 
         say(&format!("Parsing {name}"));
         let request = request_of(&page, &flags.labels, Clock::System.now_ms()).with_context(|| name.clone())?;
         send(&flags, request).await.with_context(|| name.clone())?;
-        say(&format!("  SUCCESS: metrics pushed to remote write."));
+        say("  SUCCESS: metrics pushed to remote write.");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tsdb::Db;
 use tsdb::tail::TailPosition;
 
-use super::disk::{DiskQueue, Place};
+use super::disk::DiskQueue;
 use super::feed::{Choice, Fed, Feed};
-use super::metrics::{Destination as Instance, Kind, Metrics};
+use super::metrics::{Destination as Instance, Kind, Metrics, QueueState};
 use super::post::Endpoint;
 use super::queue::{Queue, QueueLimits};
 use super::request::{Counts, Request, metadata_request};
+use super::state::Saved;
 use crate::config::WriteMessage;
 use crate::remote::messages::MetricMetadata;
 
@@ -77,14 +78,6 @@ struct Load {
     read: AtomicU64,
     sent: AtomicU64,
     busy_micros: AtomicU64,
-}
-
-/// What is remembered over restarts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Saved {
-    tail: TailPosition,
-    queue: Place,
-    lanes: u32,
 }
 
 impl Running {
@@ -430,19 +423,10 @@ impl Shared {
 
     fn show(&self) {
         let queue = self.queue.lock();
-        let (pending, lanes, (bytes, requests)) = (queue.pending(), queue.lanes(), queue.on_disk());
+        let state = QueueState { pending: queue.pending(), lanes: queue.lanes(), on_disk: queue.on_disk() };
         drop(queue);
-        let (m, instance) = (&self.metrics, &self.settings.instance);
-        m.samples.pending.get_or_create(instance).set(i64::from(pending.samples));
-        m.histograms.pending.get_or_create(instance).set(i64::from(pending.histograms));
-        m.exemplars.pending.get_or_create(instance).set(i64::from(pending.exemplars));
-        m.shards.get_or_create(instance).set(lanes as i64);
-        m.shards_min.get_or_create(instance).set(i64::from(self.settings.lanes.0));
-        m.shards_max.get_or_create(instance).set(i64::from(self.settings.lanes.1));
-        m.shard_capacity.get_or_create(instance).set(i64::from(self.settings.limits.capacity));
-        m.batch_max.get_or_create(instance).set(i64::from(self.settings.limits.batch_max));
-        m.disk_bytes.get_or_create(instance).set(bytes.cast_signed());
-        m.disk_requests.get_or_create(instance).set(requests.cast_signed());
+        let Settings { instance, limits, lanes, .. } = &self.settings;
+        self.metrics.show(instance, &state, *lanes, (limits.capacity, limits.batch_max));
     }
 
     fn send_metadata(self: &Arc<Self>) {
@@ -509,25 +493,4 @@ impl tsdb::tail::TailSink for Living {
     fn exemplar(&mut self, _series: u64, _exemplar: model::exemplar::Exemplar) {}
 
     fn metadata(&mut self, _series: u64, _metadata: model::metadata::Metadata) {}
-}
-
-const STATE: &str = "state";
-
-impl Saved {
-    fn read(directory: &Path) -> Option<Self> {
-        let text = fs::read_to_string(directory.join(STATE)).ok()?;
-        let mut words = text.split_whitespace();
-        let tail = words.next()?.parse().ok()?;
-        let (file, offset) = words.next()?.split_once(':')?;
-        let queue = Place { file: file.parse().ok()?, offset: offset.parse().ok()? };
-        Some(Self { tail, queue, lanes: words.next()?.parse().ok()? })
-    }
-
-    fn write(self, directory: &Path) -> io::Result<()> {
-        let temporary = directory.join("state.tmp");
-        let Self { tail, queue, lanes } = self;
-        fs::write(&temporary, format!("{tail} {}:{} {lanes}\n", queue.file, queue.offset))?;
-        fs::File::open(&temporary)?.sync_data()?;
-        fs::rename(&temporary, directory.join(STATE))
-    }
 }

@@ -8,6 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::request::Counts;
+
 /// Labels of one destination.
 pub(super) type Destination = Vec<(&'static str, String)>;
 type Seconds = Gauge<f64, AtomicU64>;
@@ -133,4 +135,30 @@ impl Metrics {
         });
         m
     }
+
+    /// Shows how a queue stands; `lanes` are the fewest and the most, `sizes` a lane's capacity and a request's.
+    pub(super) fn show(&self, instance: &Destination, state: &QueueState, lanes: (u32, u32), sizes: (u32, u32)) {
+        let set = |family: &Family<Destination, Gauge>, value: i64| {
+            family.get_or_create(instance).set(value);
+        };
+        set(&self.samples.pending, i64::from(state.pending.samples));
+        set(&self.histograms.pending, i64::from(state.pending.histograms));
+        set(&self.exemplars.pending, i64::from(state.pending.exemplars));
+        set(&self.shards, state.lanes as i64);
+        set(&self.shards_min, i64::from(lanes.0));
+        set(&self.shards_max, i64::from(lanes.1));
+        set(&self.shard_capacity, i64::from(sizes.0));
+        set(&self.batch_max, i64::from(sizes.1));
+        set(&self.disk_bytes, state.on_disk.0.cast_signed());
+        set(&self.disk_requests, state.on_disk.1.cast_signed());
+    }
+}
+
+/// How a queue stands.
+#[derive(Debug)]
+pub(super) struct QueueState {
+    pub(super) pending: Counts,
+    pub(super) lanes: usize,
+    /// Bytes and requests.
+    pub(super) on_disk: (u64, u64),
 }

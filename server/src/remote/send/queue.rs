@@ -141,7 +141,7 @@ impl Queue {
                 self.remember(queued);
             } else {
                 let request = request.clone();
-                self.to_disk(now)?;
+                self.put_on_disk(now)?;
                 self.disk.push(&request, now)?;
             }
             self.finished.pop_front();
@@ -150,7 +150,7 @@ impl Queue {
     }
 
     /// Puts on disk what only memory holds.
-    fn to_disk(&mut self, now: i64) -> io::Result<()> {
+    fn put_on_disk(&mut self, now: i64) -> io::Result<()> {
         for queued in self.in_flight.values_mut().chain(&mut self.memory) {
             if let Origin::Log(_) = queued.origin {
                 queued.origin = Origin::Disk(self.disk.push_taken(&queued.request, now)?);
@@ -224,7 +224,7 @@ impl Queue {
     pub(super) fn spill(&mut self, now: i64) -> io::Result<()> {
         self.seal_all();
         self.settle(now)?;
-        self.to_disk(now)
+        self.put_on_disk(now)
     }
 
     /// How far everything is answered or on disk. Syncs the disk first.
