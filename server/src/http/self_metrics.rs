@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use exposition::parse::series::{labels_of, unescape_help};
-use exposition::parse::{Entry, Parser};
+use exposition::parse::{Entry, Format, Parser};
 use model::labels::Labels;
 use model::metadata::MetricType;
 use model::pattern::Pattern;
@@ -46,7 +46,7 @@ fn families(page: &str) -> Result<Vec<Value>, String> {
     while let Some(entry) = parser.advance("").map_err(|error| error.to_string())? {
         match entry {
             Entry::Help { name, text } => {
-                families.entry(name.to_owned()).or_default().help = unescape_help(text).into_owned();
+                families.entry(name.to_owned()).or_default().help = unescape_help(text, Format::Text).into_owned();
             }
             Entry::Type { name, metric_type } => families.entry(name.to_owned()).or_default().metric_type = metric_type,
             Entry::Unit { .. } | Entry::Histogram(_) => {}
