@@ -30,7 +30,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tsdb::Db;
 
 use crate::alerting::{Fanout, configured};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Variables};
 use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
 use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
@@ -58,6 +58,8 @@ pub const USER_AGENT: &str = concat!("Prometheus/3.14.0 (Cresset/", env!("CARGO_
 pub struct Options {
     /// Configuration file.
     pub config_file: PathBuf,
+    /// Whether the configuration refers to the environment.
+    pub variables: Variables,
     /// How often the configuration's files are looked at for changes, if at all.
     pub auto_reload: Option<Duration>,
     /// Data directory of the storage.
@@ -123,7 +125,7 @@ impl App {
     /// # Errors
     /// If the configuration, the data directory or an address cannot be used. Nothing is left running.
     pub async fn start(options: Options, registry: Registry, shutdown: &Shutdown) -> Result<Self> {
-        let loaded = config::load(&options.config_file).context("error loading config")?;
+        let loaded = config::load(&options.config_file, options.variables).context("error loading config")?;
         anyhow::ensure!(
             !(options.features.otlp_native_delta && options.features.otlp_delta_to_cumulative),
             "cannot enable otlp-native-delta-ingestion and otlp-deltatocumulative features at the same time"
@@ -404,8 +406,9 @@ impl Reloader {
     }
 
     async fn reload(&self) -> Result<(), String> {
-        let path = self.options.config_file.clone();
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await.map_err(|e| e.to_string())?;
+        let (path, variables) = (self.options.config_file.clone(), self.options.variables);
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path, variables)).await;
+        let loaded = loaded.map_err(|e| e.to_string())?;
         self.run(loaded.map_err(|e| e.to_string())?).await.map_err(|e| format!("{e:#}"))
     }
 

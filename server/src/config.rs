@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use model::labels::NameScheme;
 use rules::config::RuleFile;
+use scraper::config::environment::expand_environment;
+use scraper::config::faults::{Outcome, read_all_faults};
 use scraper::config::{ConfigError, GlobalConfig, JobConfig, ScrapeConfig, ValidationScheme};
 use serde::{Deserialize, Serialize};
 
@@ -119,11 +121,24 @@ pub struct Config {
 ///
 /// # Errors
 /// All faults found, and all sections that this version does not run.
-pub fn load(path: &Path) -> Result<Config, LoadError> {
-    let text = read(path).map_err(|e| LoadError(vec![format!("{}: {e}", path.display())]))?;
+pub fn load(path: &Path, variables: Variables) -> Result<Config, LoadError> {
+    let mut text = read(path).map_err(|e| LoadError(vec![format!("{}: {e}", path.display())]))?;
+    if variables == Variables::Expanded {
+        text = expand_environment(&text, |name| std::env::var(name).ok())
+            .map_err(|errors| LoadError(errors.iter().map(|error| format!("{}: {error}", path.display())).collect()))?;
+    }
     let config = parse(path, &text, Depth::Whole)?;
     let refused: Vec<String> = config.not_run.iter().map(|told| format!("{}: {told}", path.display())).collect();
     if refused.is_empty() { Ok(config) } else { Err(LoadError(refused)) }
+}
+
+/// Whether `${NAME}` in a configuration's values stands for a variable of the environment (`--config.expand-env`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variables {
+    /// It does.
+    Expanded,
+    /// It is what it is.
+    Literal,
 }
 
 /// How much of what a configuration names is looked at.
@@ -138,14 +153,12 @@ pub enum Depth {
 /// Reads the text of a configuration file; relative paths start from its directory.
 ///
 /// # Errors
-/// All faults found; only the first if the text is not YAML or has a wrong shape.
+/// All faults found; if the shape of the text is wrong, those of its shape.
 pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError> {
     let shown = path.display();
     let mut written: WrittenConfig = match text.trim().is_empty() {
         true => WrittenConfig::default(),
-        false => {
-            serde_saphyr::from_str(text).map_err(|error| LoadError(vec![yaml_fault(&shown.to_string(), &error)]))?
-        }
+        false => shaped(&shown.to_string(), text).map_err(LoadError)?,
     };
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut faults: Vec<String> = written.resolve_sections(directory).into_iter().collect();
@@ -154,7 +167,7 @@ pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError>
             for file in matching(directory, pattern) {
                 match scrape_configs_of(&file) {
                     Ok(configs) => written.scrape_configs.extend(configs),
-                    Err(error) => faults.push(error),
+                    Err(errors) => faults.extend(errors),
                 }
             }
         }
@@ -325,10 +338,17 @@ struct ScrapeConfigFile {
     scrape_configs: Vec<ScrapeConfig>,
 }
 
-fn scrape_configs_of(file: &Path) -> Result<Vec<ScrapeConfig>, String> {
-    let text = read(file)?;
-    let mut content: ScrapeConfigFile =
-        serde_saphyr::from_str(&text).map_err(|error| yaml_fault(&file.display().to_string(), &error))?;
+/// Reads YAML of a known shape; all faults, with the nearest key for one that does not exist.
+fn shaped<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, Vec<String>> {
+    match read_all_faults(text) {
+        Outcome { value: Some(value), faults } if faults.is_empty() => Ok(value),
+        Outcome { faults, .. } => Err(faults.iter().map(|fault| fault.in_file(file)).collect()),
+    }
+}
+
+fn scrape_configs_of(file: &Path) -> Result<Vec<ScrapeConfig>, Vec<String>> {
+    let text = read(file).map_err(|error| vec![error])?;
+    let mut content: ScrapeConfigFile = shaped(&file.display().to_string(), &text)?;
     // Paths in it are relative to it, not to the file that names it.
     let directory = file.parent().unwrap_or(Path::new("."));
     content.scrape_configs.iter_mut().for_each(|config| config.resolve_paths(directory));

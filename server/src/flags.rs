@@ -247,6 +247,9 @@ pub struct ServerFlags {
     /// Configuration file path
     #[arg(long = "config.file", default_value = "prometheus.yml")]
     pub config: PathBuf,
+    /// Replace ${NAME} and ${NAME:-default} in the configuration's values by variables of the environment
+    #[arg(long = "config.expand-env")]
+    pub expand_env: bool,
     /// Reload the configuration when its file, or one that it names, changes
     #[arg(long = "config.auto-reload")]
     pub auto_reload: bool,

@@ -16,6 +16,7 @@ use net::shutdown::Shutdown;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Options};
+use crate::config::Variables;
 use crate::features::Features;
 use crate::flags::{
     AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, NodeFlags, ServerFlags, WrongMode,
@@ -173,6 +174,7 @@ async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<(
     let options = Options {
         auto_reload: (flags.auto_reload || has_alias).then_some(flags.auto_reload_interval),
         config_file: flags.config,
+        variables: if flags.expand_env { Variables::Expanded } else { Variables::Literal },
         storage: flags.storage,
         tsdb: flags.tsdb,
         features: Features::from_names(&flags.features),

@@ -17,6 +17,7 @@ use rules::notifier::Notifier;
 use serde_json::json;
 
 use crate::app::{self, App, Options};
+use crate::config::Variables;
 use crate::features::Features;
 use crate::flags::{self as program_flags, StackFlags, WebFlags};
 use crate::router::{self, LocalNotifier};
@@ -81,6 +82,7 @@ pub async fn start(flags: &StackFlags, shown: BTreeMap<String, String>, shutdown
     let options = Options {
         auto_reload: None,
         config_file,
+        variables: Variables::Literal,
         storage: flags.data.clone(),
         tsdb: flags.tsdb.clone(),
         features: Features::default(),
