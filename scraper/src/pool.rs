@@ -188,6 +188,8 @@ impl Pool {
             self.dropped.truncate(kept as usize);
         }
         self.context.metrics.pool_targets.get_or_create(&labels).set(self.active.len() as i64);
+        let active = self.context.budget.counts().active;
+        self.context.metrics.active_series.get_or_create(&labels).set(i64::try_from(active).unwrap_or(i64::MAX));
     }
 
     /// Beyond the limit every target of the job is marked down, so that the excess is noticed.

@@ -98,7 +98,8 @@ impl ScrapeLoop {
         metadata: Arc<Mutex<MetadataCache>>,
         memory: Memory,
     ) -> Self {
-        let rules = SampleRules::new(&pool.job, target.labels.clone(), pool.features);
+        let rules =
+            SampleRules::new(&pool.job, target.labels.clone(), pool.features).with_histograms(target.histograms);
         let reporter = Reporter::new(target.labels.clone(), pool.job.extra_metrics);
         Self { pool, target, metadata, rules, reporter, cache: memory.cache }
     }
@@ -242,6 +243,8 @@ impl ScrapeLoop {
         metrics.duplicate.inc_by(counts.duplicate);
         metrics.out_of_bounds.inc_by(counts.out_of_bounds);
         let labels = Metrics::pool_labels(&self.pool.job.name);
+        let active = self.pool.budget.counts().active;
+        metrics.active_series.get_or_create(&labels).set(i64::try_from(active).unwrap_or(i64::MAX));
         if counts.excess > 0 {
             metrics.excess_samples.get_or_create(&labels).inc_by(counts.excess);
         }

@@ -9,13 +9,16 @@ use model::relabel::{self, Verdict};
 use parking_lot::Mutex;
 use url::Url;
 
-use crate::config::{JobConfig, Scheme};
+use crate::config::{HistogramConfig, JobConfig, Scheme};
 
 const ADDRESS: &str = "__address__";
 const SCHEME: &str = "__scheme__";
 const METRICS_PATH: &str = "__metrics_path__";
 const SCRAPE_INTERVAL: &str = "__scrape_interval__";
 const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
+/// What is made of histograms, in the order of [`flags_of`].
+const HISTOGRAM_FLAGS: [&str; 3] =
+    ["__scrape_native_histograms__", "__always_scrape_classic_histograms__", "__convert_classic_histograms_to_nhcb__"];
 const PARAM_PREFIX: &str = "__param_";
 const META_PREFIX: &str = "__meta_";
 /// Labels with this prefix are gone after relabelling.
@@ -83,6 +86,8 @@ pub struct Target {
     pub interval: Duration,
     /// How long a scrape may take.
     pub timeout: Duration,
+    /// What is made of its histograms.
+    pub histograms: HistogramConfig,
     /// What became of the last scrape.
     pub status: Mutex<Status>,
 }
@@ -114,6 +119,14 @@ pub enum TargetError {
         /// What is wrong.
         reason: String,
     },
+    /// Neither true nor false.
+    #[error("{label}: {value:?} is neither true nor false")]
+    BadFlag {
+        /// The label.
+        label: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// A label value or name that may not be.
     #[error("invalid label: {0}")]
     BadLabel(String),
@@ -134,6 +147,7 @@ impl Target {
             && self.url == other.url
             && self.interval == other.interval
             && self.timeout == other.timeout
+            && self.histograms == other.histograms
     }
 }
 
@@ -155,6 +169,9 @@ pub fn discovered_labels(job: &JobConfig, group: &TargetGroup, target: &Labels) 
     set_default(SCRAPE_TIMEOUT, &job.timeout.to_string(), &mut builder);
     set_default(METRICS_PATH, job.written.metrics_path.as_deref().unwrap_or("/metrics"), &mut builder);
     set_default(SCHEME, job.written.scheme.unwrap_or_default().as_str(), &mut builder);
+    for (name, flag) in HISTOGRAM_FLAGS.into_iter().zip(flags_of(&job.histograms)) {
+        set_default(name, if flag { "true" } else { "false" }, &mut builder);
+    }
     for (name, values) in &job.written.params {
         if let Some(value) = values.first() {
             set_default(&format!("{PARAM_PREFIX}{name}"), value, &mut builder);
@@ -182,6 +199,7 @@ pub fn from_discovered(job: &JobConfig, discovered: Labels) -> Result<Outcome, T
         let reason = format!("scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})");
         return Err(TargetError::BadDuration { label: SCRAPE_TIMEOUT, reason });
     }
+    let histograms = histograms_of(&builder, job.histograms)?;
     let url = target_url(job, &builder, &address)?;
     if builder.get(INSTANCE).is_none() {
         builder.set(INSTANCE, &address);
@@ -190,7 +208,26 @@ pub fn from_discovered(job: &JobConfig, discovered: Labels) -> Result<Outcome, T
     let labels = builder.build();
     labels.validate(job.names).map_err(|e| TargetError::BadLabel(e.to_string()))?;
     let status = Mutex::new(Status::default());
-    Ok(Outcome::Target(Arc::new(Target { discovered, labels, url, interval, timeout, status })))
+    Ok(Outcome::Target(Arc::new(Target { discovered, labels, url, interval, timeout, histograms, status })))
+}
+
+fn flags_of(histograms: &HistogramConfig) -> [bool; 3] {
+    [histograms.native, histograms.always_classic, histograms.classic_to_custom]
+}
+
+/// What is made of the target's histograms: as the job has it, unless relabelling says otherwise.
+fn histograms_of(labels: &LabelsBuilder, job: HistogramConfig) -> Result<HistogramConfig, TargetError> {
+    let mut flags = flags_of(&job);
+    for (label, flag) in HISTOGRAM_FLAGS.into_iter().zip(&mut flags) {
+        *flag = match labels.get(label) {
+            None => *flag,
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
+            Some(other) => return Err(TargetError::BadFlag { label, value: other.to_owned() }),
+        };
+    }
+    let [native, always_classic, classic_to_custom] = flags;
+    Ok(HistogramConfig { native, always_classic, classic_to_custom, ..job })
 }
 
 fn duration_label(labels: &LabelsBuilder, label: &'static str, default: Duration) -> Result<Duration, TargetError> {
@@ -263,6 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn labels_say_what_is_made_of_histograms() {
+        let job = job(|c| c.always_scrape_classic_histograms = Some(true));
+        let labels = labels! { "__address__" => "h:1", "__scrape_native_histograms__" => "true" };
+        let Ok(Outcome::Target(target)) = target(&job, labels) else { panic!() };
+        assert_eq!(flags_of(&target.histograms), [true, true, false]);
+        let shown = HISTOGRAM_FLAGS.map(|name| target.discovered.get(name));
+        assert_eq!(shown, [Some("true"), Some("true"), Some("false")]);
+        assert_eq!(target.labels, labels! { "instance" => "h:1", "job" => "j" });
+    }
+
+    #[test]
     fn rules_drop_and_faults_are_named() {
         let dropping = job(|c| {
             c.relabel_configs.push(RelabelConfig {
@@ -277,6 +325,8 @@ mod tests {
         assert!(matches!(target(&plain, labels! { "__address__" => "h/x" }), Err(TargetError::BadAddress(_))));
         let zero = labels! { "__address__" => "h", "__scrape_interval__" => "0s" };
         assert!(target(&plain, zero).unwrap_err().to_string().contains("cannot be 0"));
+        let unclear = labels! { "__address__" => "h", "__scrape_native_histograms__" => "maybe" };
+        assert!(target(&plain, unclear).unwrap_err().to_string().contains("neither true nor false"));
         let longer = labels! { "__address__" => "h", "__scrape_timeout__" => "2m" };
         assert!(target(&plain, longer).unwrap_err().to_string().contains("greater than scrape interval"));
     }

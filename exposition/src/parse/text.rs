@@ -12,12 +12,14 @@ pub struct TextParser<'a> {
     page: &'a str,
     /// `0 <= at <= page.len()`, always at the beginning of a line between calls.
     at: usize,
+    /// The family last spoken of: its name mostly comes twice.
+    family: &'a str,
 }
 
 impl<'a> TextParser<'a> {
     /// Starts at the top of `page`.
     pub fn new(page: &'a str) -> Self {
-        Self { page, at: 0 }
+        Self { page, at: 0, family: "" }
     }
 
     /// The next entry; see [`super::Parser::advance`].
@@ -112,8 +114,11 @@ impl<'a> TextParser<'a> {
             return Ok(None);
         }
         let name_at = self.skip_blanks(keyword_at + 4);
-        let (name, name_end) =
-            family_name(self.page, name_at).ok_or_else(|| self.expected(name_at, "a metric name"))?;
+        let (name, name_end) = match self.is_family_again(name_at) {
+            true => (self.family, name_at + self.family.len()),
+            false => family_name(self.page, name_at).ok_or_else(|| self.expected(name_at, "a metric name"))?,
+        };
+        self.family = if bytes[name_at] == b'"' { "" } else { name };
         // One blank divides; further ones are part of the text.
         let text_at = (name_end + 1).min(line_end);
         let text = self.slice(text_at, line_end);
@@ -129,6 +134,14 @@ impl<'a> TextParser<'a> {
             _ => return Err(self.expected(text_at, "a metric type")),
         };
         Ok(Some(Entry::Type { name, metric_type }))
+    }
+
+    /// Whether the name at a place is that of the family before, bare.
+    fn is_family_again(&self, at: usize) -> bool {
+        let rest = &self.page.as_bytes()[at..];
+        !self.family.is_empty()
+            && rest.starts_with(self.family.as_bytes())
+            && matches!(rest.get(self.family.len()), Some(b' ' | b'\t'))
     }
 
     #[inline]
@@ -246,6 +259,7 @@ mod tests {
         ] {
             assert_eq!(entries(page).map(|entries| entries.len()), Ok(expected), "{page:?}");
         }
+        assert!(entries("# HELP \"u.x\" h\n# TYPE u.x counter\n").is_err(), "quoted once is not quoted always");
         let help = entries("# HELP a  two\n# HELP \"b\\\"c\" x").unwrap();
         assert_eq!(help[0], Entry::Help { name: "a", text: " two" });
         assert_eq!(help[1], Entry::Help { name: "b\\\"c", text: "x" });

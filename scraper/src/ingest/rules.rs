@@ -54,6 +54,12 @@ impl SampleRules {
         }
     }
 
+    /// With what a target's own labels say of histograms.
+    #[must_use]
+    pub fn with_histograms(self, histograms: HistogramConfig) -> Self {
+        Self { histograms, ..self }
+    }
+
     /// What is wanted of histograms with native buckets.
     pub(super) fn native_histograms(&self) -> NativeHistograms {
         // What is to be converted is needed in its classic form, even if that is not stored.
