@@ -14,6 +14,9 @@ use crate::config::{EscapingScheme, JobConfig, ScrapeProtocol};
 /// The largest page that is read where no `body_size_limit` is configured, uncompressed.
 pub const BODY_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// How much memory is taken ahead for a body that says how long it is.
+const BODY_AHEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// A page as it came.
@@ -101,7 +104,8 @@ impl Fetcher {
         let header = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
         let format = Format::from_content_type(header(CONTENT_TYPE), self.fallback)?;
         let gzipped = header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip"));
-        let mut body = BytesMut::new();
+        let told = response.content_length().unwrap_or(0).min(self.body_bytes_max).min(BODY_AHEAD_BYTES_MAX);
+        let mut body = BytesMut::with_capacity(told as usize);
         while let Some(piece) = response.chunk().await.map_err(transport)? {
             if (body.len() + piece.len()) as u64 > self.body_bytes_max {
                 return Err(FetchError::BodyTooLarge);
@@ -113,9 +117,11 @@ impl Fetcher {
     }
 
     fn decompress(&self, compressed: &[u8]) -> Result<Bytes, FetchError> {
-        // Pages compress about tenfold; a wrong guess only costs a copy.
-        let guess = compressed.len().saturating_mul(10).min(self.body_bytes_max as usize).min(64 * 1024 * 1024);
-        let mut body = Vec::with_capacity(guess);
+        // The end of a gzip stream tells the length, if it tells the truth; a wrong one only costs a copy.
+        let told = compressed.last_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
+        let told = told.min(self.body_bytes_max).min(BODY_AHEAD_BYTES_MAX);
+        // One more byte is room for noticing the end without growing.
+        let mut body = Vec::with_capacity(told as usize + 1);
         flate2::read::MultiGzDecoder::new(compressed)
             .take(self.body_bytes_max + 1)
             .read_to_end(&mut body)
