@@ -158,6 +158,12 @@ fn binary_detail(binary: &Binary) -> (&'static str, String) {
         Cardinality::OneToMany => detail.push_str(&format!(" group_right ({})", matching.include.join(", "))),
         Cardinality::OneToOne | Cardinality::ManyToMany => {}
     }
+    detail.push_str(match binary.skippable {
+        (false, false) => "",
+        (true, false) => ", left skipped if right is empty unless counted",
+        (false, true) => ", right skipped if left is empty unless counted",
+        (true, true) => ", one side skipped if the other is empty unless counted",
+    });
     (if binary.op.is_set() { "set" } else { "join" }, detail)
 }
 

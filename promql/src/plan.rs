@@ -5,6 +5,7 @@ mod build;
 mod duration;
 mod fold;
 mod pushdown;
+mod skip;
 mod step_invariant;
 
 use model::labels::NameScheme;
@@ -130,6 +131,8 @@ pub(crate) struct Binary {
     pub(crate) return_bool: bool,
     /// Meaningful between vectors.
     pub(crate) matching: Matching,
+    /// Whether the left and the right side need not be evaluated if the other one turns out to be empty.
+    pub(crate) skippable: (bool, bool),
 }
 
 impl Select {

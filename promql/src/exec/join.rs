@@ -24,15 +24,30 @@ use crate::value::{ABSENT, Column, Point, Points, Steps};
 pub(super) fn joined(ctx: &Context<'_>, binary: &Binary, span: Span, steps: Steps) -> Result<Vec<Column>, Error> {
     let swapped = binary.matching.card == Cardinality::OneToMany;
     let (many_side, one_side) = if swapped { (&binary.rhs, &binary.lhs) } else { (&binary.lhs, &binary.rhs) };
+    let (left_skippable, right_skippable) = binary.skippable;
+    let (many_skippable, one_skippable) =
+        if swapped { (right_skippable, left_skippable) } else { (left_skippable, right_skippable) };
+    let mut begun = None;
+    if one_skippable && !many_skippable {
+        let mut many = open(ctx, many_side, steps)?;
+        let Some(first) = many.next()? else { return Ok(Vec::new()) };
+        begun = Some((many, first));
+    }
     let one = OneSide::new(ctx, one_side, binary, steps)?;
+    if many_skippable && one.columns.is_empty() {
+        return Ok(Vec::new());
+    }
     if binary.matching.fill_left.is_some() || binary.matching.fill_right.is_some() {
         // With a value to fill in, whatever is on the one side is matched, even if nothing stands on the other.
         one.check(|_| true)?;
     }
     let (matched, made, noted) = (HashMap::new(), Vec::new(), Vec::new());
     let mut join = Join { ctx, binary, steps, swapped, one, matched, made, noted };
-    let mut many = open(ctx, many_side, steps)?;
-    while let Some(batch) = many.next()? {
+    let (mut many, mut next) = match begun {
+        Some((many, first)) => (many, Some(first)),
+        None => (open(ctx, many_side, steps)?, None),
+    };
+    while let Some(batch) = next.take().map_or_else(|| many.next(), |batch| Ok(Some(batch)))? {
         ctx.check()?;
         for column in &batch {
             join.many_column(column)?;

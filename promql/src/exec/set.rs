@@ -25,6 +25,8 @@ pub(super) fn open_set<'q>(ctx: &'q Context<'q>, binary: &'q Binary, steps: Step
             binary,
             steps,
             left: None,
+            first: None,
+            over: false,
             present: HashMap::new(),
             chooser,
             wanted: op == BinaryOp::And,
@@ -40,8 +42,12 @@ struct Filter<'q> {
     ctx: &'q Context<'q>,
     binary: &'q Binary,
     steps: Steps,
-    /// Opened after the right side was read.
+    /// Opened after the right side was read, or before it if that may be skipped.
     left: Option<BoxOperator<'q>>,
+    /// The left side's first series, if they were looked at already.
+    first: Option<Batch>,
+    /// The right side is empty, so that the left one does not matter.
+    over: bool,
     present: Presence,
     chooser: Chooser,
     wanted: bool,
@@ -49,21 +55,50 @@ struct Filter<'q> {
 
 impl Operator for Filter<'_> {
     fn next(&mut self) -> Result<Option<Batch>, Error> {
-        if self.left.is_none() {
-            let mut right = open(self.ctx, &self.binary.rhs, self.steps)?;
-            for column in drain(right.as_mut())? {
-                mark(&mut self.present, &self.chooser, &column);
-            }
-            self.left = Some(open(self.ctx, &self.binary.lhs, self.steps)?);
+        if self.left.is_none() && !self.begin()? {
+            return Ok(None);
         }
-        let Some(left) = &mut self.left else { return Ok(None) };
-        let Some(mut batch) = left.next()? else { return Ok(None) };
+        let next = match self.first.take() {
+            Some(batch) => Some(batch),
+            None => self.left.as_mut().map_or(Ok(None), |left| left.next())?,
+        };
+        let Some(mut batch) = next else { return Ok(None) };
         let mut signature = Signature::new();
         batch.retain_mut(|column| {
             self.chooser.signature_into(&column.labels, &mut signature);
             keep(column, self.present.get(&signature), self.wanted)
         });
         Ok(Some(batch))
+    }
+}
+
+impl Filter<'_> {
+    /// Reads the right side; `false` if nothing can come any more.
+    fn begin(&mut self) -> Result<bool, Error> {
+        if self.over {
+            return Ok(false);
+        }
+        let left_last = self.wanted && self.binary.skippable.0;
+        if self.binary.skippable.1 && !left_last {
+            let mut left = open(self.ctx, &self.binary.lhs, self.steps)?;
+            self.first = left.next()?;
+            self.left = Some(left);
+            if self.first.is_none() {
+                return Ok(false);
+            }
+        }
+        let mut right = open(self.ctx, &self.binary.rhs, self.steps)?;
+        for column in drain(right.as_mut())? {
+            mark(&mut self.present, &self.chooser, &column);
+        }
+        if self.present.is_empty() && left_last {
+            self.over = true;
+            return Ok(false);
+        }
+        if self.left.is_none() {
+            self.left = Some(open(self.ctx, &self.binary.lhs, self.steps)?);
+        }
+        Ok(true)
     }
 }
 

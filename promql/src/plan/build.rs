@@ -3,7 +3,7 @@
 use super::duration::Lengths;
 use super::step_invariant::{Built, Wrap};
 use super::{Aggregate, Binary, Node, NodeKind, Plan, QueryTimes, RangeSelect, Select, Subquery, Text};
-use super::{fold, pushdown};
+use super::{fold, pushdown, skip};
 use crate::ast::{self, At, Expr, ValueType, VectorSelector};
 use crate::error::Error;
 use crate::function::{Apply, Clock, Function, HistogramPart, Window};
@@ -16,6 +16,7 @@ pub(crate) fn build(expr: &Expr, times: QueryTimes, counted: bool) -> Result<Pla
     fold::fold(&mut root);
     if !counted {
         pushdown::push_down(&mut root);
+        skip::mark(&mut root);
     }
     let mut nodes = 0;
     number(&mut root, &mut nodes);
@@ -199,6 +200,7 @@ impl Builder {
             rhs,
             return_bool: binary.return_bool,
             matching: binary.vector_matching().cloned().unwrap_or_default(),
+            skippable: (false, false),
         }));
         let wrap = if invariant { Wrap::Invariant } else { Wrap::No };
         Ok(Built { node: Node::new(kind, value_type, span), wrap })

@@ -32,8 +32,8 @@ fn plans_are_shown() {
     check(
         "m / on (a) group_left (b) max_over_time(m[1h:1m] @ end()) > bool m",
         concat!(
-            "#0 join > bool ignoring ()\n",
-            "  #1 join / on (a) group_left (b)\n",
+            "#0 join > bool ignoring (), right skipped if left is empty unless counted\n",
+            "  #1 join / on (a) group_left (b), left skipped if right is empty unless counted\n",
             "    #2 select {__name__=\"m\"}\n",
             "    #3 once the same at every step\n",
             "      #4 window max_over_time\n",
@@ -49,18 +49,18 @@ fn matchers_pass_through_set_operators_on_selectors_only() {
     check(
         "a{x=\"1\",y=\"2\"} and on (x) b{z=\"3\"}",
         concat!(
-            "#0 set and on (x)\n",
+            "#0 set and on (x), one side skipped if the other is empty unless counted\n",
             "  #1 select {x=\"1\",y=\"2\",__name__=\"a\"}\n",
             "  #2 select {z=\"3\",__name__=\"b\"} if {x=\"1\"} unless counted\n",
         ),
     );
     check(
         "a{x=\"1\"} unless b{y=\"2\"}",
-        "#0 set unless ignoring ()\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {y=\"2\",__name__=\"b\"} if {x=\"1\"} unless counted\n",
+        "#0 set unless ignoring (), right skipped if left is empty unless counted\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {y=\"2\",__name__=\"b\"} if {x=\"1\"} unless counted\n",
     );
     check(
         "a{x=\"1\"} + b",
-        "#0 join + ignoring ()\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {__name__=\"b\"}\n",
+        "#0 join + ignoring (), one side skipped if the other is empty unless counted\n  #1 select {x=\"1\",__name__=\"a\"}\n  #2 select {__name__=\"b\"}\n",
     );
 }
 
@@ -85,4 +85,33 @@ fn analysis_tells_what_every_part_took() {
     assert!(json.contains(r#""operator":"window","detail":"rate","series":2"#), "{json}");
     let plain = engine.instant(&storage, "m", end, &QueryOptions::default()).unwrap();
     assert!(plain.plan.is_none());
+}
+
+#[test]
+fn a_side_is_skipped_if_the_other_is_empty() {
+    let storage = load_script("load 10s\n  m{a=\"1\"} 1+1x30\n  m{a=\"2\"} 1+1x30\n").unwrap();
+    let engine = Engine::new(Config { language: promql::Options::all(), ..Config::default() });
+    let run = |query: &str, uncounted| {
+        let options = QueryOptions { uncounted, ..QueryOptions::default() };
+        engine.instant(&storage, query, Timestamp(60_000), &options).unwrap()
+    };
+    for (query, read) in [
+        ("m and none", 0),
+        ("none and m", 2),
+        ("none unless m", 0),
+        ("m unless none", 2),
+        ("m or none", 2),
+        ("m + none", 0),
+        ("none * on (a) group_right () m", 0),
+        ("m * on (a) group_left () none", 0),
+        ("m == none", 0),
+        ("m + on (a) fill (0) none", 2),
+        ("m and on () count(none)", 0),
+        ("abs(m) and none", 2),
+        ("m and m", 4),
+    ] {
+        let (counted, uncounted) = (run(query, false), run(query, true));
+        assert_eq!(counted.value, uncounted.value, "{query}");
+        assert_eq!(uncounted.stats.total_samples, read, "{query}");
+    }
 }
