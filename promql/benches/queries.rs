@@ -2,6 +2,8 @@
 //! both kinds.
 //!
 //! Throughput is in samples looked at, as the statistics of a query count them: a window of 5 minutes at 15 s holds 20.
+//! Allocations are those of one run on one thread.
+#![allow(missing_docs, clippy::print_stdout, reason = "figures are printed")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -101,7 +103,16 @@ fn bench(c: &mut Criterion, name: &str, storage: &MemoryStorage, queries: &[Quer
         for threads in [1, 2] {
             let config = Config { threads, language: Options::all(), max_samples: u64::MAX >> 1, ..Config::default() };
             let engine = Engine::new(config);
-            let samples = run(&engine, storage, *query).stats.total_samples;
+            let mut samples = 0;
+            let taken = allocation_counter::measure(|| samples = run(&engine, storage, *query).stats.total_samples);
+            if threads == 1 {
+                println!(
+                    "{}: {} allocations of {} KiB in all",
+                    query.text,
+                    taken.count_total,
+                    taken.bytes_total / 1024
+                );
+            }
             group.throughput(Throughput::Elements(samples.max(1)));
             let id = BenchmarkId::new(query.text, format!("{threads} threads"));
             group.bench_with_input(id, query, |b, query| b.iter(|| run(&engine, storage, *query)));
@@ -122,6 +133,10 @@ fn bench_counters(c: &mut Criterion) {
             range("rate(m[1h])"),
             range("sum_over_time(m[1h])"),
             range("max_over_time(m[1h])"),
+            range("avg_over_time(m[1h])"),
+            range("stddev_over_time(m[1h])"),
+            range("last_over_time(m[1h])"),
+            range("quantile_over_time(0.9, m[1h])"),
             range("topk(5, rate(m[5m]))"),
             range("m * on (x) group_left (team) info"),
             range("max_over_time(rate(m[5m])[1h:1m])"),

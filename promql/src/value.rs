@@ -94,7 +94,8 @@ impl Points {
     }
 
     pub(crate) fn any_present(&self) -> bool {
-        (0..self.len()).any(|i| self.is_present(i))
+        let histograms = || self.histograms.iter().flatten().any(Option::is_some);
+        self.floats.iter().any(|value| !is_stale(*value)) || histograms()
     }
 
     pub(crate) fn set_histogram(&mut self, i: usize, histogram: Arc<FloatHistogram>) {

@@ -69,7 +69,7 @@ fn folded(ctx: &Context<'_>, aggregate: &Aggregate, steps: Steps) -> Result<Vec<
     }
     let mut columns = Vec::with_capacity(groups.len());
     for group in groups {
-        let points = group.state.finish(&quantile, &mut seen);
+        let points = group.state.finish(&quantile, steps.count, &mut seen);
         if points.any_present() {
             columns.push(ctx.column(group.labels, group.drop_name, points)?);
         }

@@ -32,8 +32,8 @@ pub(super) fn compute(
         Kind::Rate | Kind::Increase | Kind::Delta => {
             let kind = super::window::rate_kind(call.kind);
             let resets = if kind.counter { running_count(values, |a, b| b < a) } else { Vec::new() };
-            let all = (times, values, resets.as_slice());
-            fill(frames, out, |i, frame| rate::of_floats(all, frame, window(i), kind).unwrap_or(ABSENT));
+            let mut extrapolation = rate::Extrapolation::new(times, values, &resets, kind);
+            fill(frames, out, |i, frame| extrapolation.of(frame, window(i)).unwrap_or(ABSENT));
         }
         Kind::Irate | Kind::Idelta => fill(frames, out, |_, (from, to)| {
             let pair = (to - from >= 2).then(|| (times[to - 1] - times[to - 2]) as f64 / 1000.0).filter(|s| *s != 0.0);

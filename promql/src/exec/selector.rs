@@ -83,6 +83,9 @@ pub(super) fn latest(
     take: Take,
     points: &mut Points,
 ) -> u64 {
+    if take == Take::Value && columns.histograms.is_empty() {
+        return latest_floats(select, steps, lookback, columns, &mut points.floats);
+    }
     let times = &columns.timestamps;
     let mut after = 0;
     let mut seen = 0;
@@ -113,6 +116,26 @@ pub(super) fn latest(
                 points.floats[i] = columns.values[at];
                 seen += 1;
             }
+        }
+    }
+    seen
+}
+
+/// The usual case of [`latest`]: values of a series without histograms.
+fn latest_floats(select: &Select, steps: Steps, lookback: i64, columns: &Columns, out: &mut [f64]) -> u64 {
+    let (times, values) = (columns.timestamps.as_slice(), columns.values.as_slice());
+    let mut after = 0;
+    let mut seen = 0;
+    for (i, point) in out.iter_mut().enumerate() {
+        let reference = select.reference(steps.at(i));
+        while after < times.len() && times[after] <= reference {
+            after += 1;
+        }
+        let Some(at) = after.checked_sub(1) else { continue };
+        let (time, value) = (times[at], values[at]);
+        if time > reference.saturating_sub(lookback) && !is_stale(value) {
+            *point = value;
+            seen += 1;
         }
     }
     seen

@@ -70,27 +70,66 @@ pub(crate) fn extrapolated(
     (increase * factor((w.start, w.end), w.float_times, kind, zero)).into()
 }
 
-/// [`extrapolated`] over a series of floats without start timestamps: `times` and `values` from `from` up to `to`, in
-/// the window after `start` up to `end`. `None` for a single sample. `resets` is empty if it is no counter.
-#[inline]
-pub(crate) fn of_floats(
-    (times, values, resets): (&[i64], &[f64], &[u32]),
-    (from, to): (usize, usize),
-    window: (i64, i64),
-    kind: Kind,
-) -> Option<f64> {
-    if to - from < 2 {
-        return None;
+/// [`extrapolated`] over a series of floats without start timestamps, window by window.
+///
+/// Where samples come at even distances, windows mostly lie in the same way around theirs: what follows from that alone
+/// is kept from one to the next.
+pub(crate) struct Extrapolation<'a> {
+    pub(crate) times: &'a [i64],
+    pub(crate) values: &'a [f64],
+    /// From [`super::frames::running_count`]; empty if it is no counter.
+    pub(crate) resets: &'a [u32],
+    pub(crate) kind: Kind,
+    /// Before the first sample, between first and last, after the last, and how many there are.
+    placed: (i64, i64, i64, usize),
+    sampled: f64,
+    to_start: f64,
+    /// If nothing limits how far the start is reached back to.
+    factor: f64,
+}
+
+impl<'a> Extrapolation<'a> {
+    pub(crate) fn new(times: &'a [i64], values: &'a [f64], resets: &'a [u32], kind: Kind) -> Self {
+        Self { times, values, resets, kind, placed: (0, 0, 0, 0), sampled: 0.0, to_start: 0.0, factor: 0.0 }
     }
-    let (first, last) = (values[from], values[to - 1]);
-    let mut increase = last - first;
-    if kind.counter && resets[from] != resets[to - 1] {
-        for i in (from + 1..to).filter(|i| resets[*i] != resets[i - 1]) {
-            increase += values[i - 1];
+
+    /// The samples from `from` up to `to`, in the window after `start` up to `end`; `None` for a single one.
+    #[inline]
+    pub(crate) fn of(&mut self, (from, to): (usize, usize), (start, end): (i64, i64)) -> Option<f64> {
+        if to - from < 2 {
+            return None;
         }
+        let (first, last) = (self.values[from], self.values[to - 1]);
+        let mut increase = last - first;
+        if self.kind.counter && self.resets[from] != self.resets[to - 1] {
+            for i in (from + 1..to).filter(|i| self.resets[*i] != self.resets[i - 1]) {
+                increase += self.values[i - 1];
+            }
+        }
+        let (first_time, last_time) = (self.times[from], self.times[to - 1]);
+        let placed = (first_time - start, last_time - first_time, end - last_time, to - from);
+        if placed != self.placed {
+            self.place(placed, (start, end), &self.times[from..to]);
+        }
+        // Counters do not go below 0. The product tells without a division that this is no limit, unless it is close.
+        let is_far = first * self.sampled > increase * self.to_start * (1.0 + 1e-9);
+        if self.kind.counter && increase > 0.0 && first >= 0.0 && !is_far {
+            let zero = Some(first / increase);
+            return Some(increase * factor((start, end), &self.times[from..to], self.kind, zero));
+        }
+        Some(increase * self.factor)
     }
-    let zero = (kind.counter && increase > 0.0 && first >= 0.0).then(|| first / increase);
-    Some(increase * factor(window, &times[from..to], kind, zero))
+
+    fn place(&mut self, placed: (i64, i64, i64, usize), window: (i64, i64), times: &[i64]) {
+        self.placed = placed;
+        self.sampled = placed.1 as f64 / 1000.0;
+        let average = self.sampled / (placed.3 - 1) as f64;
+        self.to_start = placed.0 as f64 / 1000.0;
+        if self.to_start >= average * 1.1 {
+            self.to_start = average / 2.0;
+        }
+        self.factor = factor(window, times, self.kind, None);
+    }
 }
 
 /// By how much to multiply the increase since `start`, at which the counter was 0: nothing is extrapolated before it.

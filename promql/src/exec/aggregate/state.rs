@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use model::sample::is_stale;
+
 use crate::ast::AggregateOp;
 use crate::exec::scalar::Numbers;
 use crate::histogram::Accumulator;
@@ -23,8 +25,8 @@ pub(super) struct Seen {
 
 /// A group's values, one per step.
 pub(super) enum State {
-    Sum(Summed<Sum>),
-    Avg(Summed<Mean>),
+    Sum(Summed<Sums>),
+    Avg(Summed<Means>),
     /// How many points there are; 0 is none.
     Count(Vec<f64>),
     /// Whether there is a point.
@@ -44,16 +46,66 @@ pub(super) enum State {
 }
 
 /// Floats and histograms added up; both at the same step is a fault.
-pub(super) struct Summed<S> {
-    floats: Vec<Option<S>>,
+pub(super) struct Summed<F> {
+    floats: F,
     histograms: Vec<Option<Accumulator>>,
+}
+
+/// What floats come to, step by step.
+pub(super) trait Floats {
+    /// Takes in a series: one value per step, [`ABSENT`] where there is none.
+    fn fold(&mut self, values: &[f64]);
+
+    /// At step `i`; `None` if no series had a float there.
+    fn value(&self, i: usize) -> Option<f64>;
+}
+
+/// Compensated sums, in columns: [`ABSENT`] before the first float.
+pub(super) struct Sums {
+    sums: Vec<f64>,
+    lost: Vec<f64>,
+}
+
+impl Floats for Sums {
+    fn fold(&mut self, values: &[f64]) {
+        for ((sum, lost), value) in self.sums.iter_mut().zip(&mut self.lost).zip(values) {
+            if !is_stale(*value) {
+                let before = if is_stale(*sum) { 0.0 } else { *sum };
+                let after = Sum { sum: before, lost: *lost }.plus(*value);
+                (*sum, *lost) = (after.sum, after.lost);
+            }
+        }
+    }
+
+    fn value(&self, i: usize) -> Option<f64> {
+        let (sum, lost) = (self.sums[i], self.lost[i]);
+        (!is_stale(sum)).then(|| Sum { sum, lost }.total())
+    }
+}
+
+/// Means; `None` before the first float.
+pub(super) struct Means(Vec<Option<Mean>>);
+
+impl Floats for Means {
+    fn fold(&mut self, values: &[f64]) {
+        for (mean, value) in self.0.iter_mut().zip(values).filter(|(_, value)| !is_stale(**value)) {
+            mean.get_or_insert_with(Mean::default).add(*value);
+        }
+    }
+
+    fn value(&self, i: usize) -> Option<f64> {
+        self.0[i].map(|mean| mean.value())
+    }
 }
 
 impl State {
     pub(super) fn new(op: AggregateOp, count: usize) -> Self {
         match op {
-            AggregateOp::Sum => State::Sum(Summed { floats: vec![None; count], histograms: Vec::new() }),
-            AggregateOp::Avg => State::Avg(Summed { floats: vec![None; count], histograms: Vec::new() }),
+            AggregateOp::Sum => {
+                let floats = Sums { sums: vec![ABSENT; count], lost: vec![0.0; count] };
+                State::Sum(Summed { floats, histograms: Vec::new() })
+            }
+            AggregateOp::Avg => State::Avg(Summed { floats: Means(vec![None; count]), histograms: Vec::new() }),
             AggregateOp::Count => State::Count(vec![0.0; count]),
             AggregateOp::Group => State::Group(vec![false; count]),
             AggregateOp::Max | AggregateOp::Min => {
@@ -67,8 +119,8 @@ impl State {
     /// Takes in a series.
     pub(super) fn fold(&mut self, points: &Points, metric: &str, seen: &mut Seen) {
         match self {
-            State::Sum(sums) => sums.fold(points, metric, seen, Sum::default, Sum::add),
-            State::Avg(means) => means.fold(points, metric, seen, Mean::default, Mean::add),
+            State::Sum(sums) => sums.fold(points, metric, seen),
+            State::Avg(means) => means.fold(points, metric, seen),
             State::Count(counts) => {
                 for (i, count) in counts.iter_mut().enumerate() {
                     *count += f64::from(u8::from(points.is_present(i)));
@@ -97,10 +149,10 @@ impl State {
     }
 
     /// The group's points.
-    pub(super) fn finish(self, q: &Numbers, seen: &mut Seen) -> Points {
+    pub(super) fn finish(self, q: &Numbers, count: usize, seen: &mut Seen) -> Points {
         let floats = match self {
-            State::Sum(sums) => return sums.finish(seen, Sum::total, |h| h.sum()),
-            State::Avg(means) => return means.finish(seen, |m| m.value(), |h| h.mean()),
+            State::Sum(sums) => return sums.finish(count, seen, |h| h.sum()),
+            State::Avg(means) => return means.finish(count, seen, |h| h.mean()),
             State::Count(counts) => counts.into_iter().map(|c| if c > 0.0 { c } else { ABSENT }).collect(),
             State::Group(present) => present.into_iter().map(|p| if p { 1.0 } else { ABSENT }).collect(),
             State::Best { values, .. } => values,
@@ -133,24 +185,13 @@ fn each_float(points: &Points, seen: &mut Seen, mut visit: impl FnMut(usize, f64
     }
 }
 
-impl<S: Copy> Summed<S> {
-    fn fold(
-        &mut self,
-        points: &Points,
-        metric: &str,
-        seen: &mut Seen,
-        zero: impl Fn() -> S,
-        add: impl Fn(&mut S, f64),
-    ) {
-        for (i, sum) in self.floats.iter_mut().enumerate() {
-            if let Some(value) = points.float(i) {
-                add(sum.get_or_insert_with(&zero), value);
-            }
-        }
+impl<F: Floats> Summed<F> {
+    fn fold(&mut self, points: &Points, metric: &str, seen: &mut Seen) {
+        self.floats.fold(&points.floats);
         if points.histograms.is_none() {
             return;
         }
-        let count = self.floats.len();
+        let count = points.len();
         if self.histograms.is_empty() {
             self.histograms.resize_with(count, || None);
         }
@@ -170,18 +211,17 @@ impl<S: Copy> Summed<S> {
 
     fn finish(
         self,
+        count: usize,
         seen: &mut Seen,
-        total: impl Fn(S) -> f64,
         combined: impl Fn(Accumulator) -> Option<model::histogram::FloatHistogram>,
     ) -> Points {
-        let count = self.floats.len();
         let mut points = Points::absent(count);
         let mut histograms = self.histograms;
         histograms.resize_with(count, || None);
-        for (i, (float, histogram)) in self.floats.into_iter().zip(histograms).enumerate() {
-            match (float, histogram) {
+        for (i, histogram) in histograms.into_iter().enumerate() {
+            match (self.floats.value(i), histogram) {
                 (Some(_), Some(_)) => seen.mixed = true,
-                (Some(sum), None) => points.floats[i] = total(sum),
+                (Some(sum), None) => points.floats[i] = sum,
                 (None, Some(sum)) => {
                     seen.collision |= sum.has_collision();
                     if let Some(histogram) = combined(sum) {
