@@ -148,6 +148,19 @@ impl OpenChunk {
         }
     }
 
+    /// Makes the chunk take a histogram that only has buckets more; `false` if something else is in the way.
+    pub(crate) fn widen_for(&mut self, value: ValueRef<'_>) -> bool {
+        match (self, value) {
+            (OpenChunk::Histogram(chunk), ValueRef::Int(histogram)) => {
+                chunk.widened_for(histogram).map(|wide| **chunk = wide).is_some()
+            }
+            (OpenChunk::FloatHistogram(chunk), ValueRef::FloatHistogram(histogram)) => {
+                chunk.widened_for(histogram).map(|wide| **chunk = wide).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it keeps start timestamps: a sample with one must not go into a chunk that does not.
     pub(crate) fn keeps_starts(&self) -> bool {
         match self {

@@ -3,10 +3,12 @@
 //!
 //! One code for both kinds: what differs between integer and float numbers is [`Field`]. Layout: `docs/formats/chunk.md`.
 //! A chunk holds histograms of one schema, zero threshold and set of buckets, without a counter reset between them;
-//! whatever breaks that opens a new chunk, whose header says why.
+//! whatever breaks that opens a new chunk, whose header says why. Only buckets that appear do not: an open chunk is
+//! encoded anew with them.
 
 pub(super) mod field;
 mod layout;
+mod widen;
 
 use model::histogram::{BucketNumber, Histogram, ResetHint};
 use model::sample::is_stale;
@@ -30,17 +32,41 @@ const STARTED_COUNT_MASK: u16 = 0x3fff;
 pub(crate) trait BucketCode: BucketNumber<Count: Field> + Field + PartialOrd {
     /// Whether `count` is less than `than`.
     fn count_is_less(count: Self::Count, than: Self::Count) -> bool;
+
+    /// Buckets as they stand in `length` of them, each at its place, those in between empty.
+    fn spread(buckets: &[Self], places: &[usize], length: usize) -> Vec<Self>;
 }
 
 impl BucketCode for i64 {
     fn count_is_less(count: u64, than: u64) -> bool {
         count < than
     }
+
+    fn spread(buckets: &[i64], places: &[usize], length: usize) -> Vec<i64> {
+        // As counts, then as differences again.
+        let mut spread = vec![0i64; length];
+        let mut count = 0i64;
+        for (bucket, place) in buckets.iter().zip(places) {
+            count = count.wrapping_add(*bucket);
+            spread[*place] = count;
+        }
+        let mut previous = 0;
+        for bucket in &mut spread {
+            (previous, *bucket) = (*bucket, bucket.wrapping_sub(previous));
+        }
+        spread
+    }
 }
 
 impl BucketCode for f64 {
     fn count_is_less(count: f64, than: f64) -> bool {
         count < than
+    }
+
+    fn spread(buckets: &[f64], places: &[usize], length: usize) -> Vec<f64> {
+        let mut spread = vec![0.0; length];
+        buckets.iter().zip(places).for_each(|(bucket, place)| spread[*place] = *bucket);
+        spread
     }
 }
 

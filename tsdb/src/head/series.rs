@@ -254,7 +254,7 @@ impl Series {
 
     /// Whether the open chunk cannot take the sample. Estimates the cut time at a quarter of the samples aimed at.
     fn must_cut(&mut self, stamp: Stamp, value: ValueRef<'_>, limits: ChunkLimits) -> bool {
-        let Some(open) = &self.open else {
+        let Some(open) = &mut self.open else {
             return false;
         };
         let count = open.count();
@@ -265,13 +265,15 @@ impl Series {
             _ => bytes >= HISTOGRAM_BYTES_TARGET && count >= HISTOGRAM_SAMPLES_MIN,
         };
         let loses_start = stamp.start != 0 && !open.keeps_starts();
-        if is_large || loses_start || !open.takes(value) {
+        if is_large || loses_start {
             return true;
         }
         if count == limits.samples / 4 {
             self.cut_time = estimated_end(self.open_min_time, open.last_time(), self.cut_time);
         }
-        stamp.time >= self.cut_time || count >= limits.samples.saturating_mul(2)
+        let is_over = stamp.time >= self.cut_time || count >= limits.samples.saturating_mul(2);
+        // Encoded anew with the buckets it lacks, if that is all.
+        is_over || !(open.takes(value) || open.widen_for(value))
     }
 
     fn push_full(&mut self, chunk: OpenChunk) {
