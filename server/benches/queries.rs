@@ -64,7 +64,7 @@ const QUERIES: &[(&str, &str, Ask)] = &[
     ("complex", "topk", Ask::Range("topk(5, rate(m{slice=\"0\"}[5m]))", 360, 15)),
     ("complex", "join with group_left", Ask::Range("m{slice=\"0\"} * on (x) group_left (team) info", 360, 15)),
     ("complex", "subquery", Ask::Range("max_over_time(rate(m{slice=\"0\"}[5m])[1h:1m])", 60, 15)),
-    ("complex", "ratio of sums", Ask::Range("sum by (x) (rate(m[5m])) / on (x) sum by (x) (gauge) > 0.1", 60, 15)),
+    ("complex", "ratio of sums", Ask::Range("sum by (x) (rate(m[5m])) / on (x) sum by (x) (gauge) > 0.001", 60, 15)),
     ("label API", "values of a label", Ask::Path("/api/v1/label/instance/values?")),
     (
         "label API",
