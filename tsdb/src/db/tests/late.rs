@@ -187,3 +187,26 @@ fn late_samples_become_blocks_and_the_log_is_cut() {
     std::fs::remove_dir_all(directory.path().join("chunks_head")).unwrap();
     check(&Db::open(directory.path(), config).unwrap());
 }
+
+#[test]
+fn what_is_wanted_in_order_alone_is_never_late() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = open_late(directory.path());
+    let base = 1000 * MINUTE;
+    let mut appender = db.appender();
+    let fresh = appender.series(&series(0)).unwrap();
+    // A zero before the first sample, in the batch that makes the series.
+    appender.append_in_order(fresh, Timestamp(base - MINUTE), 0.0.into()).unwrap();
+    appender.append_ref(fresh, Timestamp(base), 5.0.into()).unwrap();
+    assert_eq!(appender.commit().unwrap(), 2);
+    let mut appender = db.appender();
+    assert_eq!(appender.series(&series(0)).unwrap(), fresh);
+    for minutes in [1, 2] {
+        let refused = appender.append_in_order(fresh, Timestamp(base - minutes * MINUTE), 0.0.into());
+        assert!(matches!(refused, Err(AppendError::OutOfOrder)), "{refused:?}");
+    }
+    assert!(appender.series(&Labels::empty()).is_err());
+    appender.commit().unwrap();
+    assert_eq!(times(&db), [base - MINUTE, base]);
+    assert_eq!(db.instruments().head.out_of_order_samples.value(), 0, "it is no surprise");
+}
