@@ -15,6 +15,8 @@ pub struct Features {
     pub per_step_stats: bool,
     /// `exemplar-storage`
     pub exemplars: bool,
+    /// `search-api`
+    pub search: bool,
     /// `otlp-deltatocumulative`
     pub otlp_delta_to_cumulative: bool,
     /// `otlp-native-delta-ingestion`
@@ -50,6 +52,7 @@ impl Features {
                 "st-storage" => features.ingest.starts = true,
                 "type-and-unit-labels" => features.ingest.type_and_unit = true,
                 "metadata-wal-records" => features.ingest.metadata = true,
+                "search-api" => features.search = true,
                 "otlp-deltatocumulative" => features.otlp_delta_to_cumulative = true,
                 "otlp-native-delta-ingestion" => features.otlp_native_delta = true,
                 "exemplar-storage" => features.exemplars = true,

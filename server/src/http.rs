@@ -17,6 +17,7 @@ mod query;
 mod remote_read;
 mod remote_write;
 mod rules;
+mod search;
 mod self_metrics;
 mod status;
 mod streamed;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use ::rules::manager::Manager as RuleManager;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{any, delete, get, post};
@@ -45,6 +46,7 @@ use scraper::config::JobConfig;
 use scraper::manager::Manager as ScrapeManager;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tower_http::compression::CompressionLayer;
+use tower_http::services::ServeDir;
 use tsdb::Db;
 
 use self::cors::Origins;
@@ -177,6 +179,9 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/status/tsdb/blocks", get(status::blocks))
         .route("/status/cardinality", get(cardinality::show))
         .route("/status/self_metrics", get(self_metrics::list))
+        .route("/search/metric_names", get(search::metric_names).post(search::metric_names))
+        .route("/search/label_names", get(search::label_names).post(search::label_names))
+        .route("/search/label_values", get(search::label_values).post(search::label_values))
         .route("/features", get(features::list))
         .route("/status/walreplay", get(status::wal_replay))
         .route("/notifications", get(notifications::list))
@@ -201,9 +206,10 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/-/ready", get(status::ready))
         .route("/-/reload", post(status::reload).put(status::reload))
         .route("/-/quit", post(status::quit).put(status::quit))
-        .route("/graph", get(|| async { page() }))
-        .route("/query", get(|| async { page() }))
-        .route("/", get(|| async { page() }))
+        .route("/graph", get(page))
+        .route("/query", get(page))
+        .route("/", get(page))
+        .nest_service("/user", user_assets(&api.web))
         .layer(from_fn_with_state(Arc::clone(&api), observe::observe))
         .with_state(api)
         .layer(CompressionLayer::new());
@@ -217,11 +223,36 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
 }
 
 /// The page with a query box, until the web UI arrives.
-fn page() -> impl IntoResponse {
+async fn page(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
         frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
     (
         [(header::CONTENT_SECURITY_POLICY, policy), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")],
-        Html(include_str!("../ui/index.html")),
+        Html(titled(include_str!("../ui/index.html"), &api.web.page_title)),
     )
+}
+
+/// The page under the title that is configured.
+fn titled(page: &str, title: &str) -> String {
+    let escaped = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    page.replace("<title>Cresset</title>", &format!("<title>{escaped}</title>"))
+}
+
+/// Files of `--web.user-assets`; nothing is there without it.
+fn user_assets(web: &WebFlags) -> Router {
+    match &web.user_assets {
+        Some(directory) => Router::new().fallback_service(ServeDir::new(directory)),
+        None => Router::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_title_is_a_text() {
+        let page = titled(include_str!("../ui/index.html"), "A <b> & c");
+        assert!(page.contains("<title>A &lt;b&gt; &amp; c</title>"));
+    }
 }
