@@ -32,7 +32,8 @@ impl Evaluator for EngineEvaluator {
         let began = Instant::now();
         let deadline = began + self.timeout.as_std();
         let cancel = CancelToken::with_deadline(move || Instant::now() >= deadline);
-        let options = QueryOptions { cancel, ..QueryOptions::default() };
+        // Samples are counted for the query log alone.
+        let options = QueryOptions { cancel, uncounted: !self.query_log.is_on(), ..QueryOptions::default() };
         let result = self
             .engine
             .instant(&*self.storage, expression, at, &options)

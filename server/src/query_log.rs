@@ -81,6 +81,11 @@ impl QueryLog {
         })
     }
 
+    /// Whether queries are logged at this moment.
+    pub fn is_on(&self) -> bool {
+        self.file.lock().is_some()
+    }
+
     /// Writes to that file from now on.
     pub fn switch_to(&self, file: Option<File>) {
         *self.file.lock() = file;

@@ -212,6 +212,7 @@ async fn run_query(
         cancel,
         per_step_stats: params.get("stats") == "all" && api.features.per_step_stats,
         analyze: params.get("analyze") == "true",
+        uncounted: params.get("stats").is_empty() && params.get("analyze") != "true" && !api.query_log.is_on(),
         clock: Some(Arc::new(move || began.elapsed().as_nanos() as u64)),
         ..QueryOptions::default()
     };

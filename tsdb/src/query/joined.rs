@@ -3,7 +3,6 @@
 //! What the head has handed to a block is hidden in it before readers see less of it: a reader takes the head's bound
 //! first and the list of blocks after, so that nothing is in neither. What is in both is merged.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::labels::Labels;
@@ -85,7 +84,7 @@ impl Querier for DbQuerier {
         if self.blocks.is_empty() {
             return self.head.label_names(matchers, limit);
         }
-        let mut names = BTreeSet::new();
+        let mut names = Vec::new();
         if self.head_meets(self.range) {
             names.extend(self.head.label_names(matchers, 0)?);
         }
@@ -99,7 +98,7 @@ impl Querier for DbQuerier {
         if self.blocks.is_empty() {
             return self.head.label_values(name, matchers, limit);
         }
-        let mut values = BTreeSet::new();
+        let mut values = Vec::new();
         if self.head_meets(self.range) {
             values.extend(self.head.label_values(name, matchers, 0)?);
         }
@@ -110,8 +109,14 @@ impl Querier for DbQuerier {
     }
 }
 
-fn first(texts: BTreeSet<String>, limit: usize) -> Vec<String> {
-    texts.into_iter().take(if limit == 0 { usize::MAX } else { limit }).collect()
+/// Each text once, sorted. What comes from one place is sorted already: runs are merged, not compared one by one.
+fn first(mut texts: Vec<String>, limit: usize) -> Vec<String> {
+    texts.sort();
+    texts.dedup();
+    if limit > 0 {
+        texts.truncate(limit);
+    }
+    texts
 }
 
 /// Series of one block, as the contract has them.
