@@ -30,7 +30,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tsdb::Db;
 
 use crate::alerting::{Fanout, configured};
-use crate::config::{self, Config, Variables};
+use crate::config::{self, Config, Reading, Variables};
 use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
 use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
@@ -88,6 +88,17 @@ pub struct Options {
     pub local_router: Option<Arc<dyn Notifier>>,
 }
 
+impl Options {
+    /// How the configuration is read.
+    fn reading(&self) -> Reading {
+        Reading {
+            variables: self.variables,
+            scraping: self.features.scraping(),
+            extra_scrape_metrics: self.features.extra_scrape_metrics,
+        }
+    }
+}
+
 /// The running server.
 pub struct App {
     /// Where it listens.
@@ -125,7 +136,7 @@ impl App {
     /// # Errors
     /// If the configuration, the data directory or an address cannot be used. Nothing is left running.
     pub async fn start(options: Options, registry: Registry, shutdown: &Shutdown) -> Result<Self> {
-        let loaded = config::load(&options.config_file, options.variables).context("error loading config")?;
+        let loaded = config::load(&options.config_file, options.reading()).context("error loading config")?;
         anyhow::ensure!(
             !(options.features.otlp_native_delta && options.features.otlp_delta_to_cumulative),
             "cannot enable otlp-native-delta-ingestion and otlp-deltatocumulative features at the same time"
@@ -406,8 +417,8 @@ impl Reloader {
     }
 
     async fn reload(&self) -> Result<(), String> {
-        let (path, variables) = (self.options.config_file.clone(), self.options.variables);
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path, variables)).await;
+        let (path, reading) = (self.options.config_file.clone(), self.options.reading());
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path, reading)).await;
         let loaded = loaded.map_err(|e| e.to_string())?;
         self.run(loaded.map_err(|e| e.to_string())?).await.map_err(|e| format!("{e:#}"))
     }

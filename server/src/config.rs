@@ -121,24 +121,36 @@ pub struct Config {
 ///
 /// # Errors
 /// All faults found, and all sections that this version does not run.
-pub fn load(path: &Path, variables: Variables) -> Result<Config, LoadError> {
+pub fn load(path: &Path, reading: Reading) -> Result<Config, LoadError> {
     let mut text = read(path).map_err(|e| LoadError(vec![format!("{}: {e}", path.display())]))?;
-    if variables == Variables::Expanded {
+    if reading.variables == Variables::Expanded {
         text = expand_environment(&text, |name| std::env::var(name).ok())
             .map_err(|errors| LoadError(errors.iter().map(|error| format!("{}: {error}", path.display())).collect()))?;
     }
-    let config = parse(path, &text, Depth::Whole)?;
+    let config = parse_with(path, &text, Depth::Whole, reading)?;
     let refused: Vec<String> = config.not_run.iter().map(|told| format!("{}: {told}", path.display())).collect();
     if refused.is_empty() { Ok(config) } else { Err(LoadError(refused)) }
 }
 
 /// Whether `${NAME}` in a configuration's values stands for a variable of the environment (`--config.expand-env`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Variables {
     /// It does.
     Expanded,
     /// It is what it is.
+    #[default]
     Literal,
+}
+
+/// What flags say of how a configuration is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading {
+    /// Of the environment.
+    pub variables: Variables,
+    /// Features that change defaults of the global section.
+    pub scraping: scraper::features::Features,
+    /// `--enable-feature=extra-scrape-metrics`, by now a key of the global section.
+    pub extra_scrape_metrics: bool,
 }
 
 /// How much of what a configuration names is looked at.
@@ -155,12 +167,18 @@ pub enum Depth {
 /// # Errors
 /// All faults found; if the shape of the text is wrong, those of its shape.
 pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError> {
+    parse_with(path, text, depth, Reading::default())
+}
+
+fn parse_with(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result<Config, LoadError> {
     let shown = path.display();
     let mut written: WrittenConfig = match text.trim().is_empty() {
         true => WrittenConfig::default(),
         false => shaped(&shown.to_string(), text).map_err(LoadError)?,
     };
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    reading.scraping.apply_to(&mut written.global);
+    written.global.extra_scrape_metrics |= reading.extra_scrape_metrics;
     let mut faults: Vec<String> = written.resolve_sections(directory).into_iter().collect();
     if depth == Depth::Whole {
         for pattern in &written.scrape_config_files {

@@ -15,6 +15,8 @@ pub struct Features {
     pub per_step_stats: bool,
     /// `exemplar-storage`
     pub exemplars: bool,
+    /// `extra-scrape-metrics`
+    pub extra_scrape_metrics: bool,
     /// `search-api`
     pub search: bool,
     /// `otlp-deltatocumulative`
@@ -52,6 +54,7 @@ impl Features {
                 "st-storage" => features.ingest.starts = true,
                 "type-and-unit-labels" => features.ingest.type_and_unit = true,
                 "metadata-wal-records" => features.ingest.metadata = true,
+                "extra-scrape-metrics" => features.extra_scrape_metrics = true,
                 "search-api" => features.search = true,
                 "otlp-deltatocumulative" => features.otlp_delta_to_cumulative = true,
                 "otlp-native-delta-ingestion" => features.otlp_native_delta = true,

@@ -10,6 +10,7 @@ use model::matcher::Matcher;
 use model::metadata::Metadata;
 use model::relabel::{RelabelConfig, Verdict};
 use scraper::config::JobConfig;
+use scraper::pool::PoolView;
 use scraper::target::Target;
 use serde::Serialize;
 
@@ -24,6 +25,33 @@ struct WireTargets {
     active_targets: Vec<WireTarget>,
     dropped_targets: Vec<WireDropped>,
     dropped_target_counts: BTreeMap<String, usize>,
+    /// Jobs with limits of their series; not upstream's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    series_limits: BTreeMap<String, WireSeriesLimits>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireSeriesLimits {
+    active_series: u64,
+    active_series_limit: u64,
+    metric_series_limit: u64,
+    samples_over_active_limit: u64,
+    samples_over_metric_limit: u64,
+}
+
+impl WireSeriesLimits {
+    fn of(view: &PoolView) -> Option<Self> {
+        let counts = view.series.counts();
+        let (active_series_limit, metric_series_limit) = (view.limits.active_series, view.limits.metric_series);
+        (active_series_limit > 0 || metric_series_limit > 0).then_some(Self {
+            active_series: counts.active,
+            active_series_limit,
+            metric_series_limit,
+            samples_over_active_limit: counts.over_active_limit,
+            samples_over_metric_limit: counts.over_metric_limit,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -56,13 +84,18 @@ pub(super) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Resu
         _ => (true, true),
     };
     let pool = params.get("scrapePool");
-    let mut shown =
-        WireTargets { active_targets: vec![], dropped_targets: vec![], dropped_target_counts: BTreeMap::new() };
+    let mut shown = WireTargets {
+        active_targets: vec![],
+        dropped_targets: vec![],
+        dropped_target_counts: BTreeMap::new(),
+        series_limits: BTreeMap::new(),
+    };
     for view in api.scraper.pools().into_iter().filter(|view| pool.is_empty() || view.job == pool) {
         if active {
             shown.active_targets.extend(view.active.iter().map(|a| wire_target(&api, &view.job, &a.target)));
         }
         shown.dropped_target_counts.insert(view.job.clone(), view.dropped_count);
+        shown.series_limits.extend(WireSeriesLimits::of(&view).map(|limits| (view.job.clone(), limits)));
         if dropped {
             shown.dropped_targets.extend(
                 view.dropped
