@@ -144,7 +144,7 @@ impl App {
         let clock = Clock::System;
         let notifications = Arc::new(Notifications::new(options.web.subscribers_max));
         notifications.add(notifications::STARTING, Timestamp(clock.now_ms()));
-        let db = storage::open(&options, &loaded.storage).await?;
+        let (db, pending) = storage::open(&options, &loaded.storage).await?;
         let queries = active_queries(&options)?;
         let query_log = Arc::new(QueryLog::default());
         registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
@@ -246,10 +246,12 @@ impl App {
             context: Mutex::new(None),
             options,
         };
-        reloader.run(loaded).await.context("error applying config")?;
+        // Queries are answered, as far as the log is read, while the rest of it is.
         for server in servers {
             shutdown.spawn(server.serve(routes(Arc::clone(&api), &prefix), shutdown.clone()));
         }
+        storage::replay(&db, pending).await?;
+        reloader.run(loaded).await.context("error applying config")?;
         if let Some(interval) = reloader.options.auto_reload {
             shutdown.spawn(reload_on_change(
                 reloader.options.config_file.clone(),

@@ -8,7 +8,7 @@ use model::duration::Duration;
 use model::sample::Timestamp;
 use net::clock::Clock;
 use net::shutdown::Shutdown;
-use tsdb::{Compression, Db, Retention, RetentionRule};
+use tsdb::{Compression, Db, PendingReplay, Retention, RetentionRule};
 
 use crate::app::Options;
 use crate::config::StorageConfig;
@@ -58,11 +58,11 @@ fn exemplars_max(options: &Options, config: &StorageConfig) -> u64 {
     if options.features.exemplars { configured.max_exemplars } else { 0 }
 }
 
-/// Opens the storage.
+/// Opens the storage: blocks can be queried, and the log is still to be replayed.
 ///
 /// # Errors
 /// If the data directory cannot be used.
-pub async fn open(options: &Options, configured: &StorageConfig) -> Result<Arc<Db>> {
+pub async fn open(options: &Options, configured: &StorageConfig) -> Result<(Arc<Db>, PendingReplay)> {
     let mut config = tsdb::Config::default();
     let flags = &options.tsdb;
     let Retention { time_ms, bytes, disk_percentage, rules, .. } = retention(options, configured)?;
@@ -93,14 +93,22 @@ pub async fn open(options: &Options, configured: &StorageConfig) -> Result<Arc<D
     config.lock_file = options.lock;
     config.stopwatch = Some(|| STARTED.elapsed());
     let directory = options.storage.clone();
-    let db = tokio::task::spawn_blocking(move || Db::open(&directory, config)).await??;
+    Ok(tokio::task::spawn_blocking(move || Db::open_blocks(&directory, config)).await??)
+}
+
+/// Replays the log; then the storage takes samples.
+///
+/// # Errors
+/// If the log cannot be read.
+pub async fn replay(db: &Db, pending: PendingReplay) -> Result<()> {
+    tokio::task::spawn_blocking(move || pending.run()).await??;
     let report = db.replay_report();
     for damage in &report.damage {
         tracing::error!(%damage, "damage found at the start; what is left was kept");
     }
     let (series, samples, segments) = (report.series, report.samples + report.samples_mapped, report.segments);
     tracing::info!(series, samples, segments, blocks = db.block_metas().len(), "storage opened");
-    Ok(Arc::new(db))
+    Ok(())
 }
 
 /// Puts what a reload may change into force.

@@ -76,6 +76,21 @@ impl StorageMetrics {
                 "Total number of series removed in the head.",
                 head.series_removed.value(),
             ),
+            gauge(
+                "head_stale_series",
+                "Series of the head that have ended, as counted last where they may be written out early.",
+                head.stale_series.value() as f64,
+            ),
+            counter(
+                "stale_series_compactions_triggered_total",
+                "Total number of times that series that have ended were written out early.",
+                instruments.stale_compactions.value(),
+            ),
+            counter(
+                "stale_series_compactions_failed_total",
+                "Total number of times that this failed.",
+                instruments.stale_compactions_failed.value(),
+            ),
             gauge("head_chunks", "Total number of chunks in the head block.", statistics.chunks as f64),
             counter(
                 "head_chunks_created_total",
