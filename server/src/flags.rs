@@ -11,7 +11,7 @@ use model::bytes::ByteSize;
 use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
-use crate::tool::{PromqlCommand, PushCommand, QueryCommand, TestCommand, TsdbCommand};
+use crate::tool::{LintFlags, PromqlCommand, PushCommand, QueryCommand, TestCommand, TsdbCommand};
 pub use kingpin::normalised;
 pub use unused::{UnusedFlags, WrongMode};
 pub use web::{NotificationFlags, RemoteFlags, WebFlags};
@@ -81,9 +81,21 @@ pub enum CheckCommand {
         /// Only the files' own text, not what they name
         #[arg(long = "syntax-only")]
         syntax_only: bool,
+        #[command(flatten)]
+        lint: LintFlags,
         /// The files
         #[arg(required = true)]
         files: Vec<PathBuf>,
+    },
+    /// Perform service discovery for the given job name and report the results, including relabeling
+    ServiceDiscovery {
+        /// The time to wait for discovery results
+        #[arg(long, default_value = "30s")]
+        timeout: Duration,
+        /// The configuration file
+        file: PathBuf,
+        /// The job to run service discovery for
+        job: String,
     },
     /// Check if the server is healthy
     Healthy(ServerUrl),
@@ -106,8 +118,9 @@ pub enum CheckCommand {
     },
     /// Check rule files
     Rules {
-        /// The files
-        #[arg(required = true)]
+        #[command(flatten)]
+        lint: LintFlags,
+        /// The files; standard input if there are none
         files: Vec<PathBuf>,
     },
 }

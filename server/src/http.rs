@@ -56,6 +56,7 @@ use crate::flags::WebFlags;
 use crate::notifications::Notifications;
 use crate::otlp::DeltaState;
 use crate::query_log::QueryLog;
+use crate::remote::DECODED_BYTES_MAX;
 use crate::remote::read::Readable;
 
 pub use observe::HttpMetrics;
@@ -191,8 +192,8 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
-        .route("/write", any(remote_write::write))
-        .route("/otlp/v1/metrics", post(otlp::metrics))
+        .route("/write", any(remote_write::write).layer(DefaultBodyLimit::max(DECODED_BYTES_MAX)))
+        .route("/otlp/v1/metrics", post(otlp::metrics).layer(DefaultBodyLimit::max(DECODED_BYTES_MAX)))
         .route("/read", post(remote_read::read))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))

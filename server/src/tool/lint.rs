@@ -69,6 +69,7 @@ pub(super) fn report(page: &str) -> Result<Report, String> {
         problems.extend(family.problems(name).into_iter().map(|text| (name.clone(), text)));
         cardinality.push((name.clone(), family.series.len()));
     }
+    problems.sort();
     cardinality.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     Ok(Report { problems, cardinality })
 }
@@ -202,9 +203,9 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "a_milliseconds use base unit \"seconds\" instead of \"milliseconds\"",
                 "a_milliseconds counter metrics should have \"_total\" suffix",
                 "a_milliseconds label names should be written in 'snake_case' not 'camelCase'",
+                "a_milliseconds use base unit \"seconds\" instead of \"milliseconds\"",
                 "b_total no help text",
                 "b_total non-counter metrics should not have \"_total\" suffix",
                 "b_total non-histogram metrics should not have \"le\" label",
