@@ -435,6 +435,8 @@ mod tests {
             "--storage.tsdb.block-reload-interval=1m",
             "--storage.tsdb.delayed-compaction.max-percent=10",
             "--scrape.discovery-reload-interval=5s",
+            "--scrape.adjust-timestamps",
+            "--scrape.timestamp-tolerance=2ms",
             "--web.console.templates=consoles",
             "--web.console.libraries=console_libraries",
         ];
