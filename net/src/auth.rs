@@ -11,6 +11,27 @@ pub const MASK: &str = "<secret>";
 /// The largest file a secret is read from, in bytes.
 pub const SECRET_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// A URL as it is shown: with `xxxxx` for its password, as upstream does.
+pub fn masked_url(text: &str) -> String {
+    match reqwest::Url::parse(text) {
+        Ok(mut url) if url.password().is_some() => {
+            if url.set_password(Some("xxxxx")).is_err() {
+                return MASK.to_owned();
+            }
+            url.into()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Prints a field as [`masked_url`] does.
+///
+/// # Errors
+/// If the serializer fails.
+pub fn serialize_masked_url<T: AsRef<str>, S: Serializer>(url: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&masked_url(url.as_ref()))
+}
+
 /// Text that is shown as `<secret>`, in logs, errors and configuration printed back alike.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);

@@ -36,7 +36,10 @@ macro_rules! with_http_client {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub enable_http2: Option<bool>,
             /// Proxy for all requests.
-            #[serde(skip_serializing_if = "String::is_empty")]
+            #[serde(
+                skip_serializing_if = "String::is_empty",
+                serialize_with = "net::auth::serialize_masked_url"
+            )]
             pub proxy_url: String,
             /// Hosts that bypass it.
             #[serde(skip_serializing_if = "String::is_empty")]

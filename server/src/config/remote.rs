@@ -7,7 +7,7 @@ use model::bytes::ByteSize;
 use model::duration::Duration;
 use model::labels::NameScheme;
 use model::relabel::{RelabelConfig, RelabelRule};
-use net::auth::Secret;
+use net::auth::{Secret, serialize_masked_url};
 use net::with_http_client;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,7 @@ with_http_client! {
     #[serde(deny_unknown_fields, default)]
     #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
     pub struct RemoteWriteConfig {
+        #[serde(serialize_with = "serialize_masked_url")]
         pub url: String,
         #[serde(default = "half_minute")]
         pub remote_timeout: Duration,
@@ -317,6 +318,7 @@ with_http_client! {
     #[serde(deny_unknown_fields, default)]
     #[allow(missing_docs, reason = "keys are upstream's, documented on its configuration page")]
     pub struct RemoteReadConfig {
+        #[serde(serialize_with = "serialize_masked_url")]
         pub url: String,
         #[serde(default = "minute")]
         pub remote_timeout: Duration,

@@ -101,3 +101,13 @@ fn upstreams_bad_files_are_refused() {
         }
     }
 }
+
+#[test]
+fn passwords_in_urls_are_not_printed() {
+    let text = "remote_write: [{url: 'http://ann:hunter2@a/write', proxy_url: 'http://p:hunter2@b:1/'}]\n\
+        remote_read: [{url: 'http://ann:hunter2@a/read'}]\n";
+    let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly).unwrap();
+    assert!(!config.printed.contains("hunter2"), "{}", config.printed);
+    assert_eq!(config.printed.matches("xxxxx").count(), 3);
+    assert_eq!(config.remote_write[0].url, "http://ann:hunter2@a/write", "it is still known");
+}

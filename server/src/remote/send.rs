@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use model::labels::{Labels, NameScheme};
 use model::relabel::RelabelRule;
+use net::auth::masked_url;
 use net::client::HttpClient;
 use net::clock::Clock;
 use tokio::sync::Mutex;
@@ -136,7 +137,6 @@ impl Senders {
         let is_v1 = config.protobuf_message == WriteMessage::V1;
         let metadata = &config.metadata_config;
         let count = |number: i64| u32::try_from(number.max(1)).unwrap_or(u32::MAX);
-        let host = config.url.parse::<url::Url>().ok().map(without_credentials).unwrap_or_default();
         Ok(Settings {
             endpoint: Endpoint {
                 client,
@@ -163,21 +163,13 @@ impl Senders {
                 disk_age_max: queue.disk_max_age.as_millis(),
             },
             lanes: (count(queue.min_shards), count(queue.max_shards)),
-            instance: vec![("remote_name", shown_name(config)), ("url", host)],
+            instance: vec![("remote_name", shown_name(config)), ("url", masked_url(&config.url))],
             metadata: (is_v1 && metadata.send)
                 .then(|| (metadata.send_interval.as_std(), count(metadata.max_samples_per_send) as usize)),
             directory: self.directory.join(key_of(config)),
             flush_deadline: self.flush_deadline,
         })
     }
-}
-
-/// As metrics and logs show a URL.
-fn without_credentials(mut url: url::Url) -> String {
-    if url.password().is_some() && url.set_password(Some("xxxxx")).is_err() {
-        return String::new();
-    }
-    url.to_string()
 }
 
 /// A destination by its name and URL: what it is about may change, where it goes may not.
