@@ -3,6 +3,7 @@
 //! It reads no clock and starts no thread but the replay's workers: the owner calls [`Db::maintain`] and [`Db::sync_if_due`] with the time, on a
 //! thread that may block.
 
+mod adopt;
 pub(crate) mod blocks;
 pub(crate) mod compaction;
 mod late;
@@ -378,6 +379,7 @@ impl Db {
         }
         // Waits for a replay too, which ends early.
         let _upkeep = self.upkeep.lock();
+        let _adoption = self.blocks.adoption.lock();
         if !self.is_replayed() {
             // Nothing was written, and half a head is no snapshot.
             *self.lock.lock() = None;

@@ -151,6 +151,13 @@ impl BlockBuilder {
         })
     }
 
+    /// Bytes of its buffers.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let symbols = self.symbols.text.capacity() + self.symbols.ends.capacity() * 2 * size_of::<usize>();
+        let series = self.series.capacity() * size_of::<Gathered>();
+        symbols + self.pairs.capacity() * size_of::<Provisional>() + self.lists.capacity() + series
+    }
+
     /// The number of a label's name or value.
     pub(crate) fn intern(&mut self, text: &str) -> Provisional {
         self.symbols.intern(text)

@@ -141,13 +141,22 @@ impl BlockMeta {
             .iter()
             .map(|parent| BlockParent { ulid: parent.ulid, min_time: parent.min_time, max_time: parent.max_time })
             .collect();
-        if parents.iter().all(|parent| parent.is_out_of_order()) {
-            compaction.hints.push(HINT_OUT_OF_ORDER.to_owned());
+        // What reaches beyond the last block that the head wrote says nothing of how far the head was written out.
+        let of_head = parents.iter().filter(|parent| !parent.is_out_of_order());
+        if of_head.map(|parent| parent.max_time).max() != Some(max_time) {
+            meta.note_out_of_order();
         }
         meta
     }
 
-    /// Whether it was written from out-of-order samples only.
+    /// Notes that the head may hold other samples of its range.
+    pub(crate) fn note_out_of_order(&mut self) {
+        if !self.is_out_of_order() {
+            self.compaction.hints.push(HINT_OUT_OF_ORDER.to_owned());
+        }
+    }
+
+    /// Whether it is of samples that did not come through the head in order, or reaches beyond those that did.
     pub fn is_out_of_order(&self) -> bool {
         self.compaction.hints.iter().any(|hint| hint == HINT_OUT_OF_ORDER)
     }
@@ -209,5 +218,15 @@ mod tests {
         let grandchild = BlockMeta::of_parents(Ulid(4), &[&child, &a]);
         assert_eq!(grandchild.compaction.sources, [Ulid(1), Ulid(2)]);
         assert_eq!(grandchild.compaction.parents.len(), 2);
+    }
+
+    #[test]
+    fn a_child_that_reaches_beyond_what_the_head_wrote_says_so() {
+        let (of_head, mut other) = (BlockMeta::new(Ulid(1), 0, 10), BlockMeta::new(Ulid(2), 0, 10));
+        other.note_out_of_order();
+        let is_out_of_order = |parents: &[&BlockMeta]| BlockMeta::of_parents(Ulid(3), parents).is_out_of_order();
+        assert!(is_out_of_order(&[&other]) && !is_out_of_order(&[&of_head, &other]));
+        other.max_time = 11;
+        assert!(is_out_of_order(&[&of_head, &other]));
     }
 }

@@ -1,7 +1,7 @@
 //! Blocks of series that are handed over: out-of-order samples of the head, and backfill.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -122,7 +122,8 @@ impl<'a> BlocksWriter<'a> {
 
 /// Writes blocks of samples that were never in the head, as backfill does. Series come in any order, each once.
 ///
-/// The directory may be that of a database: it takes the blocks in when it is opened next.
+/// The directory may be that of a database: it takes the blocks in when it is opened next. A database that is open takes
+/// blocks in by [`crate::Db::adopt_block`], or all of a writer's by [`crate::Db::adopt_written`].
 #[derive(Debug)]
 pub struct BlockWriter {
     compactor: Compactor,
@@ -130,9 +131,40 @@ pub struct BlockWriter {
     now_ms: i64,
     builders: BTreeMap<i64, BlockBuilder>,
     samples: Vec<(Stamp, SampleValue)>,
+    /// Goes, with all that is in it, when the writer does.
+    scratch: Option<Scratch>,
+}
+
+/// A directory that is removed when this is dropped.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // The next start removes what stays: its name says that it may.
+        let _left_for_the_next_start = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl BlockWriter {
+    /// As [`BlockWriter::create`], in a directory that lasts no longer than the writer.
+    pub(crate) fn create_scratch(directory: PathBuf, block_range_ms: i64, now: Timestamp) -> Result<Self, Error> {
+        let mut writer = Self::create(&directory, block_range_ms, now)?;
+        writer.scratch = Some(Scratch(directory));
+        Ok(writer)
+    }
+
+    /// Where it writes.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.compactor.data
+    }
+
+    /// Bytes that its open blocks take on the heap, roughly: their indexes, and the samples of the series begun.
+    pub fn memory_bytes(&self) -> usize {
+        let samples = self.samples.capacity() * size_of::<(Stamp, SampleValue)>();
+        self.builders.values().map(BlockBuilder::memory_bytes).sum::<usize>() + samples
+    }
+
     /// Writes to `directory`, making it if need be, blocks of `block_range_ms`, named as of `now`.
     ///
     /// # Errors
@@ -152,7 +184,14 @@ impl BlockWriter {
             stopwatch: None,
             is_closing: Arc::new(AtomicBool::new(false)),
         };
-        Ok(Self { compactor, range_ms: block_range_ms, now_ms: now.0, builders: BTreeMap::new(), samples: Vec::new() })
+        Ok(Self {
+            compactor,
+            range_ms: block_range_ms,
+            now_ms: now.0,
+            builders: BTreeMap::new(),
+            samples: Vec::new(),
+            scratch: None,
+        })
     }
 
     /// Adds a sample to the series that [`BlockWriter::end_series`] will name. Of two at one time the first stays.
@@ -200,9 +239,14 @@ impl BlockWriter {
     ///
     /// # Errors
     /// If the disk fails, or a series was written twice. Blocks finished before stay.
-    pub fn finish(self) -> Result<Vec<BlockMeta>, Error> {
+    pub fn finish(mut self) -> Result<Vec<BlockMeta>, Error> {
+        self.finish_blocks()
+    }
+
+    /// As [`BlockWriter::finish`], of what was written since the last time.
+    pub(crate) fn finish_blocks(&mut self) -> Result<Vec<BlockMeta>, Error> {
         let mut writer = BlocksWriter::new(&self.compactor, self.range_ms, self.now_ms, &[]);
-        writer.builders = self.builders;
+        writer.builders = std::mem::take(&mut self.builders);
         Ok(writer.finish()?.iter().map(|block| (*block.meta()).clone()).collect())
     }
 }

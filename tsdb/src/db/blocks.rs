@@ -34,6 +34,8 @@ pub(crate) struct Blocks {
     doomed: Mutex<Vec<Arc<Block>>>,
     /// When the last block could not be written, in ms.
     failed_at: Mutex<Option<i64>>,
+    /// Held while a block from elsewhere is taken in, and while the directory is let go of.
+    pub(super) adoption: Mutex<()>,
 }
 
 /// What opening the blocks of a directory found.
@@ -129,6 +131,7 @@ impl Blocks {
             list: RwLock::new(found.blocks.into()),
             doomed: Mutex::default(),
             failed_at: Mutex::default(),
+            adoption: Mutex::default(),
         };
         blocks.note_list();
         Ok((blocks, damage))
@@ -165,11 +168,32 @@ impl Blocks {
         self.list().iter().map(|block| block.bytes()).sum()
     }
 
+    /// Whether a block has that name, or another one stands for it.
+    pub(super) fn knows(&self, ulid: Ulid) -> bool {
+        self.list().iter().any(|block| {
+            let meta = block.meta();
+            meta.ulid == ulid || meta.compaction.parents.iter().any(|parent| parent.ulid == ulid)
+        })
+    }
+
+    /// Takes in a block beside the others. It is durable already.
+    pub(super) fn add(&self, block: Arc<Block>) {
+        self.enter(&[], vec![block]);
+        self.compactor.instruments.reloads.add(1);
+    }
+
     /// Puts `added` in the place of `removed`, and removes these from the disk. The added ones are durable already.
     ///
     /// # Errors
     /// If a removal fails; it is tried again by [`Blocks::bury`].
     pub(crate) fn replace(&self, removed: &[Arc<Block>], added: Vec<Arc<Block>>) -> Result<(), StorageError> {
+        self.enter(removed, added);
+        self.compactor.instruments.reloads.add(1);
+        self.doomed.lock().extend(removed.iter().cloned());
+        self.bury()
+    }
+
+    fn enter(&self, removed: &[Arc<Block>], added: Vec<Arc<Block>>) {
         {
             let mut list = self.list.write();
             let is_removed = |block: &Arc<Block>| removed.iter().any(|other| Arc::ptr_eq(block, other));
@@ -177,10 +201,7 @@ impl Blocks {
             sort(&mut blocks);
             *list = blocks.into();
         }
-        self.compactor.instruments.reloads.add(1);
-        self.doomed.lock().extend(removed.iter().cloned());
         self.note_list();
-        self.bury()
     }
 
     /// Removes from the disk what is no longer in the list.

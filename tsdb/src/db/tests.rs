@@ -1,5 +1,6 @@
 //! A database written, closed or abandoned, and opened again.
 
+mod adopt;
 mod blocks;
 mod concurrency;
 mod crash;
