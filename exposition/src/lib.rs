@@ -10,7 +10,9 @@
 //!
 //! and back: [`family::MetricFamily`] or [`registry::Registry`] -> [`mod@print`] -> a page.
 
+pub mod escape;
 pub mod family;
 pub mod parse;
 pub mod print;
 pub mod registry;
+pub mod structured;

@@ -1,5 +1,7 @@
 //! Printing of metrics pages: text 0.0.4 from families, and from an OpenMetrics page.
 
+use std::borrow::Cow;
+
 use model::labels::{Labels, is_legacy_label_name, is_legacy_metric_name};
 use model::metadata::MetricType;
 use model::number::push_float_general;
@@ -19,6 +21,34 @@ pub fn text(families: &[MetricFamily], out: &mut String) {
         push_header(out, &family.name, &family.help, family.metric_type);
         for sample in &family.samples {
             push_sample(out, &family.name, sample);
+        }
+    }
+}
+
+/// Appends families in OpenMetrics 1.0, without the end of the page. Families without samples are left out.
+pub fn openmetrics(families: &[MetricFamily], out: &mut String) {
+    for family in families.iter().filter(|f| !f.samples.is_empty()) {
+        // A counter's samples end in `_total` there; one that is named otherwise keeps its name and loses its type.
+        let (name, word) = match (family.metric_type, family.name.strip_suffix("_total")) {
+            (MetricType::Counter, Some(name)) => (name, "counter"),
+            (MetricType::Counter, None) => (family.name.as_str(), "unknown"),
+            (metric_type, _) => (family.name.as_str(), metric_type.as_str()),
+        };
+        if !family.help.is_empty() {
+            out.extend(["# HELP ", name, " "]);
+            push_escaped(out, &family.help, true);
+            out.push('\n');
+        }
+        out.extend(["# TYPE ", name, " ", word, "\n"]);
+        for sample in &family.samples {
+            push_series(out, &family.name, sample.suffix, &sample.labels);
+            out.push(' ');
+            push_float_general(out, sample.value);
+            if let Some(timestamp) = sample.timestamp {
+                out.push(' ');
+                push_float_general(out, timestamp as f64 / 1000.0);
+            }
+            out.push('\n');
         }
     }
 }
@@ -58,10 +88,21 @@ fn push_sample(out: &mut String, name: &str, sample: &FamilySample) {
 
 /// Appends `name{label="value",...}`; a name outside the legacy charset goes into the braces, quoted.
 pub fn push_series(out: &mut String, name: &str, suffix: &str, labels: &Labels) {
+    push_series_of(out, name, suffix, labels.iter().map(|(label, value)| (label.into(), value)));
+}
+
+/// As [`push_series`], of labels one by one.
+pub(crate) fn push_series_of<'a>(
+    out: &mut String,
+    name: &str,
+    suffix: &str,
+    labels: impl Iterator<Item = (Cow<'a, str>, &'a str)>,
+) {
+    let mut labels = labels.peekable();
     let bare = is_legacy_metric_name(name);
     if bare {
         out.extend([name, suffix]);
-        if labels.is_empty() {
+        if labels.peek().is_none() {
             return;
         }
     }
@@ -71,12 +112,12 @@ pub fn push_series(out: &mut String, name: &str, suffix: &str, labels: &Labels) 
         out.push_str(&quoted_name(&format!("{name}{suffix}")));
         separator = ",";
     }
-    for (label, value) in labels.iter() {
+    for (label, value) in labels {
         out.push_str(separator);
         separator = ",";
-        match is_legacy_label_name(label) {
-            true => out.push_str(label),
-            false => push_quoted(out, label),
+        match is_legacy_label_name(&label) {
+            true => out.push_str(&label),
+            false => push_quoted(out, &label),
         }
         out.push('=');
         push_quoted(out, value);
@@ -84,7 +125,7 @@ pub fn push_series(out: &mut String, name: &str, suffix: &str, labels: &Labels) 
     out.push('}');
 }
 
-fn quoted_name(name: &str) -> std::borrow::Cow<'_, str> {
+fn quoted_name(name: &str) -> Cow<'_, str> {
     if is_legacy_metric_name(name) {
         return name.into();
     }

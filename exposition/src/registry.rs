@@ -64,6 +64,21 @@ impl Registry {
         Ok(page)
     }
 
+    /// The page in OpenMetrics 1.0.
+    ///
+    /// # Errors
+    /// If an instrument cannot be encoded.
+    pub fn openmetrics(&self) -> Result<String, EncodeError> {
+        let mut page = self.encode()?;
+        page.truncate(page.trim_end().strip_suffix("# EOF").map_or(page.len(), str::len));
+        let collectors = self.inner.lock().collectors.clone();
+        for collector in collectors {
+            print::openmetrics(&collector.collect(), &mut page);
+        }
+        page.push_str("# EOF\n");
+        Ok(page)
+    }
+
     fn encode(&self) -> Result<String, EncodeError> {
         let mut page = String::new();
         let inner = self.inner.lock();
@@ -97,6 +112,11 @@ mod tests {
             registry.text().unwrap(),
             "# HELP requests_total Requests served.\n# TYPE requests_total counter\nrequests_total 2\n\
              # HELP head_series Series in the head.\n# TYPE head_series gauge\nhead_series 3\n"
+        );
+        assert_eq!(
+            registry.openmetrics().unwrap(),
+            "# HELP requests Requests served.\n# TYPE requests counter\nrequests_total 2\n\
+             # HELP head_series Series in the head.\n# TYPE head_series gauge\nhead_series 3\n# EOF\n"
         );
     }
 }

@@ -6,7 +6,7 @@
 //! `_bucket`, `_sum` and `_count` series.
 
 mod histogram;
-mod messages;
+pub(crate) mod messages;
 
 use std::ops::Range;
 
