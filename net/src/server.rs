@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::header;
 use gate::Gate;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -247,11 +246,10 @@ impl Shared {
                     let Some(active) = gate.map(|gate| gate.current()) else {
                         return hyper::service::Service::call(&router, request).await;
                     };
-                    let authorization = request.headers().get(header::AUTHORIZATION);
-                    let mut response = if active.users.is_empty() || active.users.admits(authorization).await {
+                    let mut response = if active.admits(&mut request).await {
                         hyper::service::Service::call(&router, request).await?
                     } else {
-                        gate::unauthorized()
+                        active.refusal()
                     };
                     let own = active.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
                     response.headers_mut().extend(own);

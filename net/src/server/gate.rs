@@ -1,12 +1,12 @@
-//! What stands before a server's router: TLS, users with passwords, fixed headers; replaced while it runs when their
-//! files change.
+//! What stands before a server's router: TLS, users with passwords, tokens, fixed headers; replaced while it runs when
+//! their files change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::digest;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Request, header};
 use base64::Engine as _;
 use parking_lot::Mutex;
 
@@ -18,14 +18,30 @@ const REMEMBERED_MAX: usize = 100;
 const NOBODY: &str = "$2b$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 
 /// A checked configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Active {
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) http2: bool,
     pub(super) headers: HeaderMap,
     pub(super) users: Users,
+    /// Who else is welcome. With tokens, be there none, nobody is who shows neither one nor a password.
+    pub tokens: Option<Tokens>,
     /// Names of which a client's certificate must have one; all are welcome if there are none.
     pub(super) allowed_names: Vec<String>,
+}
+
+impl Default for Active {
+    /// Nothing stands before the router.
+    fn default() -> Self {
+        Self {
+            tls: None,
+            http2: true,
+            headers: HeaderMap::new(),
+            users: Users::default(),
+            tokens: None,
+            allowed_names: Vec::new(),
+        }
+    }
 }
 
 /// Users and the bcrypt hashes of their passwords. `Debug` shows neither.
@@ -69,6 +85,36 @@ impl Users {
         }
         remembered.insert(key, is_right);
         is_right
+    }
+}
+
+/// The SHA-256 digest of a token.
+pub type Digest = [u8; 32];
+
+/// Tokens by digest, each with what a request that carries it is given along. `Debug` shows none.
+#[derive(Default)]
+pub struct Tokens(HashMap<Digest, Extensions>);
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tokens", self.0.len())
+    }
+}
+
+impl Tokens {
+    /// Adds a token; its requests get `extension`. Says whether it is new.
+    pub fn insert<T: Clone + Send + Sync + 'static>(&mut self, digest: Digest, extension: T) -> bool {
+        let mut extensions = Extensions::new();
+        extensions.insert(extension);
+        self.0.insert(digest, extensions).is_none()
+    }
+
+    /// What a bearer token (RFC 6750) that is known gives along.
+    fn find(&self, authorization: Option<&HeaderValue>) -> Option<&Extensions> {
+        let (scheme, token) = authorization?.to_str().ok()?.split_once(' ')?;
+        let digest = digest::digest(&digest::SHA256, token.trim().as_bytes());
+        // Time tells of digests only, which tell nothing of tokens.
+        self.0.get(digest.as_ref()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
     }
 }
 
@@ -126,14 +172,39 @@ pub(super) struct ActiveParts {
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) http2: bool,
     pub(super) headers: HeaderMap,
-    pub(super) users: Arc<Users>,
+    users: Arc<Users>,
+    tokens: Option<Tokens>,
     pub(super) allowed_names: Vec<String>,
 }
 
 impl From<Active> for ActiveParts {
     fn from(active: Active) -> Self {
-        let Active { tls, http2, headers, users, allowed_names } = active;
-        Self { tls, http2, headers, users: Arc::new(users), allowed_names }
+        let Active { tls, http2, headers, users, tokens, allowed_names } = active;
+        Self { tls, http2, headers, users: Arc::new(users), tokens, allowed_names }
+    }
+}
+
+impl ActiveParts {
+    /// Whether a request may go on: everybody's may where neither users nor tokens are configured.
+    pub(super) async fn admits<B>(&self, request: &mut Request<B>) -> bool {
+        let authorization = request.headers().get(header::AUTHORIZATION).cloned();
+        let found = self.tokens.as_ref().and_then(|tokens| tokens.find(authorization.as_ref()));
+        if let Some(extensions) = found {
+            request.extensions_mut().extend(extensions.clone());
+            return true;
+        }
+        match self.users.is_empty() {
+            true => self.tokens.is_none(),
+            false => self.users.admits(authorization.as_ref()).await,
+        }
+    }
+
+    /// What a request that may not go on is answered with.
+    pub(super) fn refusal(&self) -> axum::response::Response {
+        use axum::response::IntoResponse as _;
+        let challenge = if self.users.is_empty() { "Bearer" } else { "Basic" };
+        (axum::http::StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], "Unauthorized\n")
+            .into_response()
     }
 }
 
@@ -177,16 +248,37 @@ impl Gate {
     }
 }
 
-/// What a request without the right password is answered with.
-pub(super) fn unauthorized() -> axum::response::Response {
-    use axum::response::IntoResponse as _;
-    let challenge = [(header::WWW_AUTHENTICATE, "Basic")];
-    (axum::http::StatusCode::UNAUTHORIZED, challenge, "Unauthorized\n").into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn tokens_give_along_what_is_theirs() {
+        let mut tokens = Tokens::default();
+        let digest = |token: &str| digest_array(token);
+        assert!(tokens.insert(digest("secret"), 7_u32) && !tokens.insert(digest("secret"), 8_u32));
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let users = Users::new([("ann".to_owned(), hash)]);
+        let admitted = async |parts: &ActiveParts, authorization: &str| {
+            let mut request = Request::builder().header(header::AUTHORIZATION, authorization).body(()).unwrap();
+            parts.admits(&mut request).await.then(|| request.extensions().get::<u32>().copied())
+        };
+        let both: ActiveParts = Active { tokens: Some(tokens), users, ..Active::default() }.into();
+        assert_eq!(admitted(&both, "Bearer secret").await, Some(Some(8)));
+        assert_eq!(admitted(&both, "Bearer other").await, None);
+        assert_eq!(admitted(&both, "Basic secret").await, None);
+        assert_eq!(admitted(&both, "Basic YW5uOnJpZ2h0").await, Some(None), "ann:right");
+        let mut tokens = Tokens::default();
+        tokens.insert(digest("secret"), 1_u32);
+        let alone: ActiveParts = Active { tokens: Some(tokens), ..Active::default() }.into();
+        assert_eq!(admitted(&alone, "").await, None);
+        let open: ActiveParts = Active::default().into();
+        assert_eq!(admitted(&open, "Bearer any").await, Some(None));
+    }
+
+    fn digest_array(token: &str) -> Digest {
+        digest::digest(&digest::SHA256, token.as_bytes()).as_ref().try_into().unwrap()
+    }
 
     #[tokio::test]
     async fn passwords_are_checked_and_remembered() {

@@ -150,6 +150,7 @@ impl WebConfig {
             http2,
             headers,
             users: Users::new(users.into_iter().map(|(user, hash)| (user, hash.reveal().to_owned()))),
+            tokens: None,
             allowed_names: allowed_names.unwrap_or_default(),
         })
     }
