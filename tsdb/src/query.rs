@@ -39,6 +39,12 @@ impl HeadQuerier {
         if first_late <= last_late { first.min(first_late) } else { first }
     }
 
+    /// The last time at which it may.
+    pub(crate) fn last_time(&self) -> i64 {
+        let (_, last_late) = self.head.times.late();
+        self.head.times.max().max(last_late)
+    }
+
     /// The slots of the series that all matchers accept.
     pub(crate) fn slots(&self, matchers: &[Matcher]) -> RoaringBitmap {
         self.head.select(matchers)

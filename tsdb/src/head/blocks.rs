@@ -8,7 +8,7 @@ use model::storage::StorageError;
 
 use super::Head;
 use super::isolation::Snapshot;
-use super::late::{LateChunk, LateList};
+use super::late::LateList;
 use super::mapped_chunks::MappedChunk;
 use super::reader::TimeRange;
 use super::series::Series;
@@ -19,7 +19,6 @@ use crate::chunk::{ChunkError, Encoding};
 use crate::compact::recode::{self, ChunkToPut, Cut};
 use crate::error::corrupt;
 use crate::sync::Mutex;
-use crate::tombstones::Interval;
 
 /// Appenders that are not over yet, by number.
 #[derive(Debug, Default)]
@@ -73,8 +72,7 @@ pub(super) struct Listed {
     max_time: i64,
     encoding: Encoding,
     seen: usize,
-    /// What is deleted of it, if it is of late samples.
-    late: Option<Vec<Interval>>,
+    is_late: bool,
     source: Source,
 }
 
@@ -91,7 +89,7 @@ fn list(series: &Series, range: TimeRange, snapshot: &Snapshot) -> Vec<Listed> {
         let seen = usize::from(count).saturating_sub(hidden);
         hidden = hidden.saturating_sub(usize::from(count));
         if seen > 0 && min_time <= range.max && range.min <= max_time {
-            listed.push(Listed { min_time, max_time, encoding, seen, late: None, source: source() });
+            listed.push(Listed { min_time, max_time, encoding, seen, is_late: false, source: source() });
         }
     };
     // From the last chunk back, because the last samples are the ones hidden.
@@ -111,12 +109,12 @@ fn list(series: &Series, range: TimeRange, snapshot: &Snapshot) -> Vec<Listed> {
 }
 
 fn list_late(late: LateList, listed: &mut Vec<Listed>) {
-    listed.extend(late.mapped.into_iter().map(|LateChunk { chunk, deleted }| Listed {
+    listed.extend(late.mapped.into_iter().map(|chunk| Listed {
         min_time: chunk.min_time(),
         max_time: chunk.max_time,
         encoding: chunk.encoding,
         seen: usize::MAX,
-        late: Some(deleted),
+        is_late: true,
         source: Source::Mapped(chunk),
     }));
     listed.extend(late.unmapped.into_iter().map(|chunk| Listed {
@@ -124,7 +122,7 @@ fn list_late(late: LateList, listed: &mut Vec<Listed>) {
         max_time: chunk.max_time,
         encoding: chunk.encoding,
         seen: usize::MAX,
-        late: Some(Vec::new()),
+        is_late: true,
         source: Source::Bytes(chunk.bytes),
     }));
 }
@@ -152,11 +150,8 @@ impl Head {
             chunks.clear();
             let deleted = self.tombstones.read().of(slot).to_vec();
             for chunk in &listed {
-                let cut = match &chunk.late {
-                    Some(deleted) => Cut { range: late_range.unwrap_or(range), deleted },
-                    None => Cut { range, deleted: &deleted },
-                };
-                self.put_chunk(chunk, &cut, &mut chunks)?;
+                let range = late_range.filter(|_| chunk.is_late).unwrap_or(range);
+                self.put_chunk(chunk, &Cut { range, deleted: &deleted }, &mut chunks)?;
             }
             recode::resolve_overlaps(&mut chunks).map_err(|error| corrupt("head".as_ref(), 0, error))?;
             pairs.clear();

@@ -81,11 +81,12 @@ impl Querier for DbQuerier {
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
-        if self.blocks.is_empty() {
+        let head_meets = self.head_meets(self.range) && self.head.last_time() >= self.range.min;
+        if self.blocks.is_empty() && head_meets {
             return self.head.label_names(matchers, limit);
         }
         let mut names = Vec::new();
-        if self.head_meets(self.range) {
+        if head_meets {
             names.extend(self.head.label_names(matchers, 0)?);
         }
         for block in &self.blocks {
@@ -95,11 +96,12 @@ impl Querier for DbQuerier {
     }
 
     fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
-        if self.blocks.is_empty() {
+        let head_meets = self.head_meets(self.range) && self.head.last_time() >= self.range.min;
+        if self.blocks.is_empty() && head_meets {
             return self.head.label_values(name, matchers, limit);
         }
         let mut values = Vec::new();
-        if self.head_meets(self.range) {
+        if head_meets {
             values.extend(self.head.label_values(name, matchers, 0)?);
         }
         for block in &self.blocks {
