@@ -34,7 +34,7 @@ use crate::config::{self, Config, Reading, Variables};
 use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
 use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
-use crate::http::{Api, ConfigStatus, HttpMetrics, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
+use crate::http::{Api, ConfigStatus, HttpMetrics, IMPORTS_MAX, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
 use crate::notifications::{self, Notifications};
 use crate::query_log::QueryLog;
 use crate::remote::messages::MetricMetadata;
@@ -149,7 +149,7 @@ impl App {
         let query_log = Arc::new(QueryLog::default());
         registry.add_collector(Arc::new(StorageMetrics(Arc::clone(&db))));
         let cors_origin = Pattern::new(&options.web.cors_origin).context("--web.cors.origin")?;
-        let gate = web_config::gate(&options.web.config_file)?;
+        let gate = web_config::gate(&options.web.config_file, &options.web.api_tokens_file)?;
         let mut servers = Vec::new();
         for address in &options.listen {
             let mut listen = ListenConfig::new(*address);
@@ -219,6 +219,7 @@ impl App {
                 samples: options.remote.read_samples_max,
                 frame_bytes: options.remote.frame_bytes_max,
             },
+            import_slots: Arc::new(Semaphore::new(IMPORTS_MAX)),
             read_slots: Arc::new(Semaphore::new(options.remote.reads_max.max(1))),
             alertmanagers: {
                 let notifier = Arc::clone(&notifier);
@@ -226,6 +227,7 @@ impl App {
             },
             cwd: std::env::current_dir().unwrap_or_default(),
             external_url: external_url.clone(),
+            listening: addresses.clone(),
         });
         let drains = options.notifications.drain;
         let prefix = options.web.route_prefix.clone().unwrap_or_else(|| path_of(&external_url));

@@ -5,7 +5,7 @@ mod remote;
 mod storage;
 mod telemetry;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use model::labels::NameScheme;
 use rules::config::RuleFile;
@@ -397,7 +397,9 @@ fn is_valid_pattern(pattern: &str) -> bool {
 /// Files that a pattern names: `*` in the last element stands for any text. A file without one need not exist yet: that
 /// it cannot be read is then told.
 fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
-    let path = directory.join(pattern);
+    // `./` goes: it would be shown.
+    let plain = |path: PathBuf| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+    let path = plain(directory.join(pattern));
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("").to_owned();
     if !name.contains('*') {
         return vec![path];
@@ -414,12 +416,12 @@ fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
             None => false,
         })
     };
-    let folder = path.parent().unwrap_or(directory);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries
         .filter_map(Result::ok)
         .filter(|entry| entry.file_name().to_str().is_some_and(fits))
-        .map(|entry| entry.path())
+        .map(|entry| plain(entry.path()))
         .collect();
     files.sort();
     files

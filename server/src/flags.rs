@@ -11,7 +11,7 @@ use model::bytes::ByteSize;
 use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
-use crate::tool::{LintFlags, PromqlCommand, PushCommand, QueryCommand, TestCommand, TsdbCommand};
+use crate::tool::{LintFlags, PromqlCommand, PushCommand, QueryCommand, TestCommand, TokenCommand, TsdbCommand};
 pub use kingpin::normalised;
 pub use unused::{UnusedFlags, WrongMode};
 pub use web::{NotificationFlags, RemoteFlags, WebFlags};
@@ -69,6 +69,9 @@ pub enum ToolCommand {
     /// Run tsdb commands
     #[command(subcommand)]
     Tsdb(TsdbCommand),
+    /// API tokens of the server
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// PromQL formatting and editing
     #[command(subcommand)]
     Promql(PromqlCommand),

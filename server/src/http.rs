@@ -1,16 +1,22 @@
 //! The HTTP API: what Prometheus serves, on what this process runs.
 
+mod access;
 mod active;
 mod admin;
 mod cardinality;
 mod cors;
 mod envelope;
+mod export;
 mod features;
 mod federate;
+mod import;
 mod json;
 mod labels;
+mod lines;
+mod negotiate;
 mod notifications;
 mod observe;
+mod openapi;
 mod otlp;
 mod params;
 mod query;
@@ -24,6 +30,7 @@ mod streamed;
 mod targets;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -49,7 +56,9 @@ use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
 use tsdb::Db;
 
+use self::access::Guard;
 use self::cors::Origins;
+use crate::access::Role;
 use crate::config::OtlpConfig;
 use crate::features::Features;
 use crate::flags::WebFlags;
@@ -59,6 +68,7 @@ use crate::query_log::QueryLog;
 use crate::remote::DECODED_BYTES_MAX;
 use crate::remote::read::Readable;
 
+pub use import::IMPORTS_MAX;
 pub use observe::HttpMetrics;
 pub use params::parse_time;
 pub use remote_read::Limits as ReadLimits;
@@ -144,17 +154,80 @@ pub struct Api {
     pub otlp_deltas: Mutex<DeltaState>,
     /// Limits of remote reads.
     pub read_limits: ReadLimits,
+    /// Imports at a time.
+    pub import_slots: Arc<Semaphore>,
     /// Remote reads answered at a time.
     pub read_slots: Arc<Semaphore>,
     /// The working directory at the start.
     pub cwd: PathBuf,
     /// Where the server is reached.
     pub external_url: String,
+    /// Where it listens.
+    pub listening: Vec<SocketAddr>,
 }
 
 /// All routes, under `prefix` (empty, or beginning with a slash and not ending in one).
 pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
+    let guard = |role: Role, is_confining: bool| {
+        from_fn_with_state(Guard { api: Arc::clone(&api), role, is_confining }, access::check)
+    };
     let v1 = Router::new()
+        .merge(series_routes().layer(guard(Role::Read, true)))
+        .merge(status_routes().layer(guard(Role::Read, false)))
+        .merge(write_routes().layer(guard(Role::Write, false)))
+        .merge(admin_routes().layer(guard(Role::Admin, false)))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn_with_state(Origins::new(api.cors_origin.clone()), cors::mark));
+    let seen_by_all = Router::new()
+        .route("/federate", get(federate::federate))
+        .route("/version", get(status::version))
+        .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
+        .route("/-/ready", get(status::ready))
+        .route("/graph", get(page))
+        .route("/query", get(page))
+        .route("/", get(page))
+        .nest_service("/user", user_assets(&api.web));
+    let lifecycle = Router::new()
+        .route("/-/reload", post(status::reload).put(status::reload).get(posts_only))
+        .route("/-/quit", post(status::quit).put(status::quit).get(posts_only));
+    let router = Router::new()
+        .nest("/api/v1", v1)
+        .route("/api/v1/", any(not_found))
+        .merge(seen_by_all.layer(guard(Role::Read, true)))
+        .merge(Router::new().route("/metrics", get(status::metrics)).layer(guard(Role::Read, false)))
+        .merge(lifecycle.layer(guard(Role::Admin, false)))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&api), observe::observe))
+        .with_state(api)
+        .layer(CompressionLayer::new());
+    match prefix.trim_end_matches('/') {
+        "" => router,
+        prefix => {
+            let home = format!("{prefix}/");
+            Router::new().nest(prefix, router).route("/", get(move || async move { Redirect::temporary(&home) }))
+        }
+    }
+}
+
+/// Upstream's words for a method that an endpoint does not have.
+async fn method_not_allowed() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+}
+
+async fn posts_only() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed")
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// What shows series, and what belongs to them: confined to those that a token's matchers accept.
+fn series_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
         .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
@@ -166,61 +239,54 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .route("/metadata", get(targets::metadata))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::target_metadata))
-        .route("/targets/relabel_steps", get(targets::relabel_steps))
-        .route("/scrape_pools", get(targets::pools))
-        .route("/scrape_pools/config", get(targets::pool_config))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
-        .route("/alertmanagers", get(status::alertmanagers))
-        .route("/status/config", get(status::config))
-        .route("/status/flags", get(status::flags))
-        .route("/status/runtimeinfo", get(status::runtime))
         .route("/status/buildinfo", get(status::build))
-        .route("/status/tsdb", get(status::tsdb))
-        .route("/status/tsdb/blocks", get(status::blocks))
         .route("/status/cardinality", get(cardinality::show))
-        .route("/status/self_metrics", get(self_metrics::list))
+        .route("/status/walreplay", get(status::wal_replay))
         .route("/search/metric_names", get(search::metric_names).post(search::metric_names))
         .route("/search/label_names", get(search::label_names).post(search::label_names))
         .route("/search/label_values", get(search::label_values).post(search::label_values))
         .route("/features", get(features::list))
-        .route("/status/walreplay", get(status::wal_replay))
+        .route("/read", post(remote_read::read))
+        .route("/openapi.yaml", get(openapi::show))
+        .route("/export", get(export::export).post(export::export))
+}
+
+/// What the server shows of itself as a whole.
+fn status_routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/targets/relabel_steps", get(targets::relabel_steps))
+        .route("/scrape_pools", get(targets::pools))
+        .route("/scrape_pools/config", get(targets::pool_config))
+        .route("/alertmanagers", get(status::alertmanagers))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
+        .route("/status/runtimeinfo", get(status::runtime))
+        .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(status::blocks))
+        .route("/status/self_metrics", get(self_metrics::list))
+        .route("/status/active_queries", get(active::list))
         .route("/notifications", get(notifications::list))
         .route("/notifications/live", get(notifications::live))
-        .route("/status/active_queries", get(active::list))
+}
+
+/// What takes samples.
+fn write_routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/write", any(remote_write::write))
+        .route("/otlp/v1/metrics", post(otlp::metrics))
+        .route("/import", post(import::import))
+        .layer(DefaultBodyLimit::max(DECODED_BYTES_MAX))
+}
+
+/// What changes the storage, or what others do.
+fn admin_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route("/status/active_queries/{id}", delete(active::cancel))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
-        .route("/write", any(remote_write::write).layer(DefaultBodyLimit::max(DECODED_BYTES_MAX)))
-        .route("/otlp/v1/metrics", post(otlp::metrics).layer(DefaultBodyLimit::max(DECODED_BYTES_MAX)))
-        .route("/read", post(remote_read::read))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
-        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .layer(from_fn_with_state(Origins::new(api.cors_origin.clone()), cors::mark));
-    let router = Router::new()
-        .nest("/api/v1", v1)
-        .route("/metrics", get(status::metrics))
-        .route("/federate", get(federate::federate))
-        .route("/version", get(status::version))
-        .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
-        .route("/-/ready", get(status::ready))
-        .route("/-/reload", post(status::reload).put(status::reload))
-        .route("/-/quit", post(status::quit).put(status::quit))
-        .route("/graph", get(page))
-        .route("/query", get(page))
-        .route("/", get(page))
-        .nest_service("/user", user_assets(&api.web))
-        .layer(from_fn_with_state(Arc::clone(&api), observe::observe))
-        .with_state(api)
-        .layer(CompressionLayer::new());
-    match prefix.trim_end_matches('/') {
-        "" => router,
-        prefix => {
-            let home = format!("{prefix}/");
-            Router::new().nest(prefix, router).route("/", get(move || async move { Redirect::temporary(&home) }))
-        }
-    }
 }
 
 /// The page with a query box, until the web UI arrives.

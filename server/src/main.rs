@@ -1,5 +1,6 @@
 //! The one binary `cresset`: reads the command line and starts what it names.
 
+mod access;
 mod alerting;
 mod app;
 mod config;

@@ -203,7 +203,7 @@ async fn alertmanager(flags: AlertmanagerFlags) -> Result<()> {
     }
     let config = alertmanager::router::read_config(&flags.config).context("loading configuration file failed")?;
     let mut listen = ListenConfig::new(listen_address(&flags.listen)?);
-    listen.gate = web_config::gate(&flags.web_config)?;
+    listen.gate = web_config::gate(&flags.web_config, "")?;
     let server = Server::bind(listen).await.context("use --web.listen-address to listen elsewhere")?;
     let address = server.address();
     let external_url = flags.external_url.unwrap_or_else(|| format!("http://{address}"));
@@ -266,7 +266,7 @@ async fn node(flags: NodeFlags) -> Result<()> {
     });
     anyhow::ensure!(flags.path.starts_with('/'), "--web.telemetry-path must begin with a slash");
     let mut listen = ListenConfig::new(listen_address(&flags.listen)?);
-    listen.gate = web_config::gate(&flags.web_config)?;
+    listen.gate = web_config::gate(&flags.web_config, "")?;
     let server = Server::bind(listen).await.context("use --web.listen-address to listen elsewhere")?;
     let shutdown = Shutdown::new();
     tracing::info!(address = %server.address(), "node exporter is listening");

@@ -6,6 +6,7 @@ mod promql;
 mod push;
 mod query;
 mod testing;
+mod token;
 mod tsdb;
 
 pub use self::check::{LintFlags, LintProblems};
@@ -14,6 +15,7 @@ pub use self::push::PushCommand;
 pub use self::query::QueryCommand;
 use self::query::ask;
 pub use self::testing::TestCommand;
+pub use self::token::TokenCommand;
 pub use self::tsdb::TsdbCommand;
 
 use anyhow::Result;
@@ -31,6 +33,7 @@ pub async fn run(command: ToolCommand) -> Result<()> {
         ToolCommand::Tsdb(command) => tsdb::run(command).await,
         ToolCommand::Promql(command) => promql::run(command),
         ToolCommand::Push(command) => push::run(command).await,
+        ToolCommand::Token(command) => token::run(command),
         ToolCommand::Query(command) => query::run(command).await,
     }
 }

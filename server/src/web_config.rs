@@ -1,26 +1,30 @@
-//! `--web.config.file` of every program: read here, put into force by the server of `net`.
+//! `--web.config.file` of every program, and the server's `--web.api-tokens.file`: read here, put into force by the
+//! server of `net`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use net::server::gate::{Active, Fingerprint, Gate, Source};
 use net::server::web_config::WebConfig;
+use serde::de::DeserializeOwned;
 
+use crate::access::TokensFile;
 use crate::config::yaml_fault;
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Opens the gate that a flag names; none if the flag is empty.
+/// Opens the gate that flags name: of TLS and users, and of tokens. None if both are empty.
 ///
 /// # Errors
-/// If the file is wrong.
-pub fn gate(file: &str) -> anyhow::Result<Option<Arc<Gate>>> {
-    if file.is_empty() {
+/// If a file is wrong.
+pub fn gate(file: &str, tokens_file: &str) -> anyhow::Result<Option<Arc<Gate>>> {
+    let named = |file: &str| (!file.is_empty()).then(|| PathBuf::from(file));
+    let source = FileSource { file: named(file), tokens_file: named(tokens_file) };
+    if source.file.is_none() && source.tokens_file.is_none() {
         return Ok(None);
     }
-    let gate = Gate::open(Box::new(FileSource { file: file.into() }));
-    let gate = gate.map_err(|error| anyhow::anyhow!("--web.config.file: {error}"))?;
+    let gate = Gate::open(Box::new(source)).map_err(|error| anyhow::anyhow!("web configuration: {error}"))?;
     Ok(Some(Arc::new(gate)))
 }
 
@@ -29,41 +33,51 @@ pub fn gate(file: &str) -> anyhow::Result<Option<Arc<Gate>>> {
 /// # Errors
 /// What is wrong, with file and place.
 pub fn check(file: &Path) -> Result<(), String> {
-    FileSource { file: file.to_owned() }.load().map(drop)
+    FileSource { file: Some(file.to_owned()), tokens_file: None }.load().map(drop)
 }
 
 struct FileSource {
-    file: PathBuf,
+    file: Option<PathBuf>,
+    tokens_file: Option<PathBuf>,
 }
 
-impl FileSource {
-    fn read(&self) -> Result<WebConfig, String> {
-        let shown = self.file.display();
-        let size = std::fs::metadata(&self.file).map_err(|error| format!("{shown}: {error}"))?.len();
-        if size > FILE_BYTES_MAX {
-            return Err(format!("{shown}: {size} bytes, more than the limit of {FILE_BYTES_MAX}"));
-        }
-        let text = std::fs::read_to_string(&self.file).map_err(|error| format!("{shown}: {error}"))?;
-        if text.trim().is_empty() {
-            return Ok(WebConfig::default());
-        }
-        serde_saphyr::from_str(&text).map_err(|error| yaml_fault(&shown.to_string(), &error))
+/// Reads a file of YAML; an empty one sets nothing.
+fn read<T: DeserializeOwned + Default>(file: &Path) -> Result<T, String> {
+    let shown = file.display();
+    let size = std::fs::metadata(file).map_err(|error| format!("{shown}: {error}"))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("{shown}: {size} bytes, more than the limit of {FILE_BYTES_MAX}"));
     }
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
+    if text.trim().is_empty() {
+        return Ok(T::default());
+    }
+    serde_saphyr::from_str(&text).map_err(|error| yaml_fault(&shown.to_string(), &error))
+}
 
-    fn directory(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new(""))
-    }
+fn directory(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 impl Source for FileSource {
     fn fingerprint(&self) -> Fingerprint {
-        let named = self.read().map(|config| config.files(self.directory())).unwrap_or_default();
+        let named = self.file.as_deref().and_then(|file| Some(read::<WebConfig>(file).ok()?.files(directory(file))));
+        let named = named.unwrap_or_default();
         let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-        std::iter::once(&self.file).chain(&named).map(changed).collect()
+        self.file.iter().chain(&self.tokens_file).chain(&named).map(changed).collect()
     }
 
     fn load(&self) -> Result<Active, String> {
-        self.read()?.activate(self.directory()).map_err(|error| format!("{}: {error}", self.file.display()))
+        let mut active = Active::default();
+        if let Some(file) = &self.file {
+            let config: WebConfig = read(file)?;
+            active = config.activate(directory(file)).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        if let Some(file) = &self.tokens_file {
+            let tokens: TokensFile = read(file)?;
+            active.tokens = Some(tokens.activate().map_err(|error| format!("{}: {error}", file.display()))?);
+        }
+        Ok(active)
     }
 }
 

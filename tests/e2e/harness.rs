@@ -72,6 +72,11 @@ impl Process {
         assert!(status.unwrap().success());
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the end; gives whether it was a success.
     pub fn wait(&mut self) -> bool {
         eventually("the process to end", || self.child.try_wait().unwrap()).success()
@@ -110,6 +115,43 @@ pub fn post(url: &str, content_type: &str, body: &[u8]) -> Option<(u16, String)>
         let request = reqwest::Client::new().post(url).header("content-type", content_type).body(body.to_vec());
         let response = request.send().await.ok()?;
         Some((response.status().as_u16(), response.text().await.ok()?))
+    })
+}
+
+/// What a server answered.
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: String,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value, empty if it is absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+
+    /// The content type without its parameters; nothing of an answer without a body.
+    pub fn media_type(&self) -> &str {
+        let whole = if self.bytes.is_empty() { "" } else { self.header("content-type") };
+        whole.split(';').next().unwrap_or("")
+    }
+}
+
+/// Sends any request.
+pub fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
+    runtime().block_on(async {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let mut request = client.request(method, url).body(body.to_vec());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.ok()?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.ok()?.to_vec();
+        Some(Answer { status, headers, body: String::from_utf8_lossy(&bytes).into_owned(), bytes })
     })
 }
 

@@ -16,6 +16,9 @@ pub struct WebFlags {
     /// Path to configuration file that can enable TLS or authentication
     #[arg(long = "web.config.file", default_value = "")]
     pub config_file: String,
+    /// Path to file of API tokens, with the roles and matchers of each
+    #[arg(long = "web.api-tokens.file", default_value = "")]
+    pub api_tokens_file: String,
     /// Maximum duration before timing out read of the request, and closing idle connections
     #[arg(long = "web.read-timeout", default_value = "5m")]
     pub read_timeout: Duration,

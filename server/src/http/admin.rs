@@ -31,12 +31,14 @@ pub(super) async fn delete_series(State(api): State<Arc<Api>>, params: Params) -
     if !api.web.admin {
         return Err(ApiError::new(ErrorType::Unavailable, "admin APIs disabled"));
     }
-    let selectors = params.selectors()?;
-    if selectors.is_empty() {
+    params.whole()?;
+    if params.all("match[]").next().is_none() {
         return Err(ApiError::new(ErrorType::BadData, "no match[] parameter provided"));
     }
     let start = params.time("start")?.unwrap_or(Timestamp::MIN);
     let end = params.time("end")?.unwrap_or(Timestamp::MAX);
+    // What a selector accepts goes, be it everything.
+    let selectors = params.any_selectors().map_err(|error| ApiError::parameter("match[]", error))?;
     let work =
         move |db: &Db| selectors.iter().try_for_each(|matchers| db.delete_series(start, end, matchers).map(drop));
     on_storage(&api, work).await?;
@@ -55,15 +57,13 @@ struct Snapshot {
 }
 
 pub(super) async fn snapshot(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let with_head = match params.get("skip_head") {
-        "" => WithHead::Yes,
-        text => match text.parse::<bool>() {
-            Ok(true) => WithHead::No,
-            Ok(false) => WithHead::Yes,
-            Err(_) => {
-                return Err(ApiError::parameter("skip_head", format!("unable to parse boolean {text:?}")));
-            }
-        },
+    if !api.web.admin {
+        return Err(ApiError::new(ErrorType::Unavailable, "admin APIs disabled"));
+    }
+    let wrong = |error| ApiError::parameter("skip_head", format!("unable to parse boolean: {error}"));
+    let with_head = match params.truth("skip_head").map_err(wrong)? {
+        Some(true) => WithHead::No,
+        Some(false) | None => WithHead::Yes,
     };
     let now = api.clock.now_ms();
     let time = jiff::Timestamp::from_millisecond(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH);

@@ -10,11 +10,11 @@ use model::matcher::{MatchOp, Matcher};
 use model::sample::Timestamp;
 use model::storage::{Order, Queryable, SelectHints, StorageError};
 use serde::Serialize;
-use tsdb::Db;
 
 use super::Api;
 use super::envelope::{ApiError, ErrorType, success};
 use super::params::Params;
+use crate::access::Access;
 
 /// Entries of each list where none is asked for.
 const LIMIT: usize = 20;
@@ -56,18 +56,19 @@ struct Counts {
     pairs: HashMap<(String, String), u64>,
 }
 
-pub(super) async fn show(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn show(State(api): State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
     let limit = match params.limit("limit")? {
         0 => LIMIT,
         limit => limit.min(LIMIT_MAX),
     };
     let now = params.time("time")?.unwrap_or(Timestamp(api.clock.now_ms()));
     let since = params.time("since")?;
-    let selectors = params.selectors()?;
+    let selectors = params.selectors().map_err(|error| ApiError::parameter("match[]", error))?;
     let lookback = api.engine.config().lookback.as_millis();
     let db = Arc::clone(&api.db);
     let internal = |text: String| ApiError::new(ErrorType::Internal, text);
     let joined = tokio::task::spawn_blocking(move || {
+        let db = access.view(&*db);
         let counts = count(&db, &selectors, now, lookback)?;
         let before = since.map(|since| count(&db, &selectors, since, lookback)).transpose()?;
         Ok::<_, StorageError>(shown(&counts, before.as_ref(), limit))
@@ -77,8 +78,13 @@ pub(super) async fn show(State(api): State<Arc<Api>>, params: Params) -> Result<
 }
 
 /// Counts the series with a sample within the lookback before `at`.
-fn count(db: &Db, selectors: &[Vec<Matcher>], at: Timestamp, lookback: i64) -> Result<Counts, StorageError> {
-    let querier = db.querier(at - lookback, at)?;
+fn count(
+    storage: &dyn Queryable,
+    selectors: &[Vec<Matcher>],
+    at: Timestamp,
+    lookback: i64,
+) -> Result<Counts, StorageError> {
+    let querier = storage.querier(at - lookback, at)?;
     let hints = SelectHints { function: "series".into(), ..SelectHints::default() };
     // Every series has a name.
     let all = [Matcher::new(METRIC_NAME, MatchOp::NotEqual, "").map(|matcher| vec![matcher]).unwrap_or_default()];
@@ -149,6 +155,8 @@ fn shown(counts: &Counts, before: Option<&Counts>, limit: usize) -> Cardinality 
 mod tests {
     use model::labels;
     use model::storage::{Appendable as _, NewValue};
+
+    use tsdb::Db;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use model::annotations::Annotations;
 use model::storage::StorageError;
 use promql::ErrorKind;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What an error is, as `errorType` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum ErrorType {
     Internal,
     Unavailable,
     NotFound,
+    /// Beyond upstream's: an API token does not allow it.
+    Forbidden,
 }
 
 impl ErrorType {
@@ -29,6 +31,7 @@ impl ErrorType {
             ErrorType::Internal => "internal",
             ErrorType::Unavailable => "unavailable",
             ErrorType::NotFound => "not_found",
+            ErrorType::Forbidden => "forbidden",
         }
     }
 
@@ -40,6 +43,7 @@ impl ErrorType {
             ErrorType::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             ErrorType::Timeout => StatusCode::SERVICE_UNAVAILABLE,
             ErrorType::NotFound => StatusCode::NOT_FOUND,
+            ErrorType::Forbidden => StatusCode::FORBIDDEN,
             ErrorType::Internal | ErrorType::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -55,6 +59,11 @@ pub(super) struct ApiError {
 impl ApiError {
     pub(super) fn new(kind: ErrorType, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
+    }
+
+    /// The text alone, for endpoints outside the envelope.
+    pub(super) fn text(self) -> String {
+        self.text
     }
 
     /// A parameter that cannot be, as upstream words it.
@@ -98,6 +107,16 @@ impl IntoResponse for ApiError {
         let body = Failure { status: "error", error_type: self.kind.as_str(), error: &self.text };
         (self.kind.status(), axum::Json(body)).into_response()
     }
+}
+
+/// A number as Go's encoder writes it: a whole one without a fraction.
+pub(super) fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Beyond these, not every whole number is one.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() <= WHOLE_MAX {
+        return serializer.serialize_i64(*value as i64);
+    }
+    serializer.serialize_f64(*value)
 }
 
 #[derive(Serialize)]

@@ -4,106 +4,119 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use exposition::family::{FamilySample, MetricFamily};
-use exposition::print;
-use model::labels::{INSTANCE, Labels, METRIC_NAME};
+use exposition::structured::{ClassicHistogram, Family, Metric, MetricValue, push_protobuf, push_text};
+use model::histogram::ResetHint;
+use model::labels::{INSTANCE, Labels};
 use model::matcher::Matcher;
 use model::metadata::MetricType;
 use model::sample::{Timestamp, is_stale};
-use model::storage::{Columns, Order, Queryable, SelectHints, StorageError};
-use tsdb::Db;
+use model::storage::{Columns, Order, Queryable, SelectHints, Series, StorageError};
 
 use super::Api;
+use super::negotiate::{PageFormat, Wanted};
 use super::params::Params;
+use crate::access::Access;
 
-pub(super) async fn federate(State(api): State<Arc<Api>>, params: Params) -> Response {
-    let selectors = match params.selectors() {
+pub(super) async fn federate(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    let selectors = match params.whole().map_err(|error| error.text()).and_then(|()| params.any_selectors()) {
         Ok(selectors) => selectors,
-        Err(error) => return error.into_response(),
+        Err(error) => return (StatusCode::BAD_REQUEST, error + "\n").into_response(),
     };
+    let wanted = Wanted::new(&headers, &[PageFormat::Text, PageFormat::Protobuf]);
     let now = Timestamp(api.clock.now_ms());
-    let from = now - api.engine.config().lookback.as_millis() + 1;
+    let from = now - api.engine.config().lookback.as_millis();
     let external = api.config.read().external_labels.clone();
     let db = Arc::clone(&api.db);
-    let joined = tokio::task::spawn_blocking(move || page(&db, &selectors, from, now, &external));
+    let joined = tokio::task::spawn_blocking(move || {
+        let families = families(&access.view(&*db), &selectors, from, now, &external)?;
+        Ok::<_, StorageError>(page(&families, wanted))
+    });
     match joined.await {
-        Ok(Ok(page)) => ([(header::CONTENT_TYPE, print::TEXT_CONTENT_TYPE)], page).into_response(),
-        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Ok(Ok(page)) => ([(header::CONTENT_TYPE, wanted.content_type())], page).into_response(),
+        Ok(Err(StorageError::NotReady)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", StorageError::NotReady)).into_response()
+        }
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
-/// Families by name, untyped, each sample with its time; series that have ended are left out.
-fn page(
-    db: &Db,
+fn page(families: &[Family], wanted: Wanted) -> Vec<u8> {
+    if wanted.format == PageFormat::Protobuf {
+        let mut page = Vec::new();
+        families.iter().for_each(|family| push_protobuf(family, wanted.escaping, &mut page));
+        return page;
+    }
+    let mut page = String::new();
+    families.iter().for_each(|family| push_text(family, wanted.escaping, &mut page));
+    page.into_bytes()
+}
+
+/// The latest sample of each series, untyped or a histogram; families by name, and apart where one name has both.
+/// Series that have ended are left out.
+fn families(
+    storage: &dyn Queryable,
     selectors: &[Vec<Matcher>],
     from: Timestamp,
     now: Timestamp,
     external: &Labels,
-) -> Result<String, StorageError> {
-    let querier = db.querier(from, now)?;
-    let mut latest: BTreeMap<Labels, (i64, f64)> = BTreeMap::new();
+) -> Result<Vec<Family>, StorageError> {
+    let querier = storage.querier(from, now)?;
+    let mut latest: BTreeMap<Labels, (MetricType, MetricValue, i64)> = BTreeMap::new();
     let mut columns = Columns::default();
     for matchers in selectors {
         let mut set = querier.select(Order::Any, &SelectHints::default(), matchers)?;
         while let Some(series) = set.advance()? {
-            columns.clear();
-            series.read(&mut columns)?;
-            // Native histograms have no form in this format.
-            let last = columns.len().checked_sub(1).filter(|last| columns.histogram_at(*last).is_none());
-            if let Some(last) = last
-                && !is_stale(columns.values[last])
-            {
-                latest.insert(series.labels(), (columns.timestamps[last], columns.values[last]));
+            if let Some(last) = last_of(&*series, &mut columns)? {
+                latest.insert(series.labels(), last);
             }
         }
     }
-    let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
-    for (labels, (timestamp, value)) in latest {
+    let mut families: BTreeMap<(String, &'static str), Family> = BTreeMap::new();
+    for (labels, (metric_type, value, timestamp)) in latest {
         let Some(name) = labels.metric_name() else { continue };
-        let mut builder = labels.to_builder();
-        builder.delete(METRIC_NAME);
-        for (label, value) in external.iter() {
-            if builder.get(label).is_none() {
-                builder.set(label, value);
-            }
-        }
-        let family =
-            families.entry(name.to_owned()).or_insert_with(|| MetricFamily::new(name, "", MetricType::Unknown));
-        let labels = builder.build();
-        family.samples.push(FamilySample { suffix: "", labels, value, timestamp: Some(timestamp) });
+        let family = families.entry((name.to_owned(), metric_type.as_str())).or_insert_with(|| Family {
+            name: name.to_owned(),
+            help: String::new(),
+            metric_type,
+            metrics: Vec::new(),
+        });
+        let mut metric = Metric::new(&labels, value, Some(timestamp));
+        // A series without an instance says so, or the scraping server would add its own.
+        let added: BTreeMap<&str, &str> = [(INSTANCE, "")].into_iter().chain(external.iter()).collect();
+        let added = added.into_iter().filter(|(name, _)| !labels.contains(name));
+        metric.labels.extend(added.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        family.metrics.push(metric);
     }
-    let mut out = String::new();
-    for family in families.values() {
-        print::push_header(&mut out, &family.name, "", MetricType::Unknown);
-        for sample in &family.samples {
-            push_line(&mut out, &family.name, sample);
-        }
-    }
-    Ok(out)
+    Ok(families.into_values().collect())
 }
 
-/// A series without an instance says so, or the scraping server would add its own.
-fn push_line(out: &mut String, name: &str, sample: &FamilySample) {
-    let mut series = String::new();
-    print::push_series(&mut series, name, "", &sample.labels);
-    if sample.labels.get(INSTANCE).is_none() {
-        match series.pop() {
-            Some('}') => series.push_str(",instance=\"\"}"),
-            Some(last) => {
-                series.push(last);
-                series.push_str("{instance=\"\"}");
-            }
-            None => {}
-        }
+/// The last sample of a series, unless it marks its end.
+fn last_of(series: &dyn Series, columns: &mut Columns) -> Result<Option<(MetricType, MetricValue, i64)>, StorageError> {
+    columns.clear();
+    series.read(columns)?;
+    let Some(last) = columns.len().checked_sub(1) else { return Ok(None) };
+    let (value, timestamp) = (columns.values[last], columns.timestamps[last]);
+    if is_stale(value) {
+        return Ok(None);
     }
-    out.push_str(&series);
-    out.push(' ');
-    model::number::push_float_general(out, sample.value);
-    if let Some(timestamp) = sample.timestamp {
-        out.push_str(&format!(" {timestamp}"));
-    }
-    out.push('\n');
+    let Some(histogram) = columns.histogram_at(last) else {
+        return Ok(Some((MetricType::Unknown, MetricValue::Number(value), timestamp)));
+    };
+    let metric_type = match histogram.reset_hint {
+        ResetHint::Gauge => MetricType::GaugeHistogram,
+        _ => MetricType::Histogram,
+    };
+    let value = match histogram.uses_custom_buckets() {
+        true => MetricValue::Histogram(ClassicHistogram::from_custom_buckets(histogram)),
+        false => MetricValue::Native(Arc::clone(histogram)),
+    };
+    Ok(Some((metric_type, value, timestamp)))
 }

@@ -14,6 +14,7 @@ use model::storage::{Order, Querier, Queryable, SelectHints, StorageError};
 use super::Api;
 use super::envelope::{ApiError, ErrorType, success_with};
 use super::params::Params;
+use crate::access::Access;
 
 /// What `U__` begins: a UTF-8 name with every other character as `_hex_`.
 const ESCAPED_PREFIX: &str = "U__";
@@ -27,23 +28,29 @@ struct Scope {
 
 impl Scope {
     fn new(params: &Params) -> Result<Self, ApiError> {
+        let limit = params.limit("limit")?;
         let start = params.time("start")?.unwrap_or(Timestamp::MIN);
         let end = params.time("end")?.unwrap_or(Timestamp::MAX);
-        if end < start {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
-        Ok(Self { start, end, limit: params.limit("limit")?, selectors: params.selectors()? })
+        let selectors = params.selectors().map_err(|error| ApiError::new(ErrorType::BadData, error))?;
+        Ok(Self { start, end, limit, selectors })
     }
 }
 
-pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let scope = Scope::new(&params)?;
-    if scope.selectors.is_empty() {
+pub(super) async fn series(State(api): State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
+    params.whole()?;
+    if params.all("match[]").next().is_none() {
         return Err(ApiError::new(ErrorType::BadData, "no match[] parameter provided"));
     }
+    // Here alone upstream names the parameter.
+    params.limit("limit")?;
+    params.time("start")?;
+    params.time("end")?;
+    params.selectors().map_err(|error| ApiError::parameter("match[]", error))?;
+    let scope = Scope::new(&params)?;
     let limit = scope.limit;
     let found = blocking(
         &api,
+        access,
         move |querier| {
             let mut all: BTreeSet<Labels> = BTreeSet::new();
             let hints = SelectHints { function: "series".into(), ..SelectHints::default() };
@@ -61,15 +68,16 @@ pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Resul
     Ok(limited(found, limit))
 }
 
-pub(super) async fn names(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn names(State(api): State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
     let scope = Scope::new(&params)?;
     let limit = scope.limit;
     let ask = |querier: &dyn Querier, matchers: &[Matcher]| querier.label_names(matchers, 0);
-    Ok(limited(union(&api, scope, ask).await?, limit))
+    Ok(limited(union(&api, access, scope, ask).await?, limit))
 }
 
 pub(super) async fn values(
     State(api): State<Arc<Api>>,
+    access: Access,
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, ApiError> {
@@ -80,18 +88,20 @@ pub(super) async fn values(
     let scope = Scope::new(&params)?;
     let limit = scope.limit;
     let ask = move |querier: &dyn Querier, matchers: &[Matcher]| querier.label_values(&name, matchers, 0);
-    Ok(limited(union(&api, scope, ask).await?, limit))
+    Ok(limited(union(&api, access, scope, ask).await?, limit))
 }
 
 /// What any of the selectors gives, sorted; everything if there is none.
 async fn union(
     api: &Arc<Api>,
+    access: Access,
     scope: Scope,
     ask: impl Fn(&dyn Querier, &[Matcher]) -> Result<Vec<String>, StorageError> + Send + 'static,
 ) -> Result<Vec<String>, ApiError> {
     let range = (scope.start, scope.end);
     blocking(
         api,
+        access,
         move |querier| {
             let mut all: BTreeSet<String> = BTreeSet::new();
             if scope.selectors.is_empty() {
@@ -109,12 +119,13 @@ async fn union(
 
 async fn blocking<T: Send + 'static>(
     api: &Arc<Api>,
+    access: Access,
     work: impl FnOnce(&dyn Querier) -> Result<T, StorageError> + Send + 'static,
     range: (Timestamp, Timestamp),
 ) -> Result<T, ApiError> {
     let db = Arc::clone(&api.db);
     let joined = tokio::task::spawn_blocking(move || {
-        let querier = db.querier(range.0, range.1)?;
+        let querier = access.view(&*db).querier(range.0, range.1)?;
         work(&*querier)
     });
     joined.await.map_err(|e| ApiError::new(ErrorType::Internal, e.to_string()))?.map_err(Into::into)

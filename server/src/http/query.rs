@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::annotations::Annotations;
 use model::duration::Duration;
@@ -16,33 +16,43 @@ use promql::{CancelToken, QueryOptions, QueryResult};
 use serde::Serialize;
 
 use super::Api;
-use super::envelope::{ApiError, ErrorType, envelope_end, success, success_raw};
+use super::envelope::{ApiError, ErrorType, envelope_end, number, success, success_raw};
 use super::json::{Sink, point_count, write_data};
-use super::params::Params;
+use super::params::{Params, parse_duration};
 use super::streamed::{self, Gone};
+use crate::access::Access;
 use crate::query_log::LoggedQuery;
 
 /// The most points per series of a range query.
 const POINTS_MAX: i64 = 11_000;
 
-pub(super) async fn instant(State(api): State<Arc<Api>>, method: Method, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn instant(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    method: Method,
+    params: Params,
+) -> Result<Response, ApiError> {
     let limit = params.limit("limit")?;
     let time = params.time("time")?.unwrap_or(Timestamp(api.clock.now_ms()));
     if params.get("explain") == "true" {
         return explained(&api, &params, time, time, None);
     }
     let query = params.get("query").to_owned();
-    let run = move |api: &Api, options: &QueryOptions| api.engine.instant(&*api.readable, &query, time, options);
+    let run = move |api: &Api, options: &QueryOptions| {
+        api.engine.instant(&access.view(&*api.readable), &query, time, options)
+    };
     let asked = Asked { start: time, end: time, step_seconds: 0.0, method, path: "/api/v1/query" };
     Ok(answer(run_query(&api, &params, asked, run).await?, limit, &params))
 }
 
-pub(super) async fn range(State(api): State<Arc<Api>>, method: Method, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn range(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    method: Method,
+    params: Params,
+) -> Result<Response, ApiError> {
     let limit = params.limit("limit")?;
-    let required = |name: &'static str| {
-        params.time(name)?.ok_or_else(|| ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"))
-    };
-    let (start, end) = (required("start")?, required("end")?);
+    let (start, end) = (params.required_time("start")?, params.required_time("end")?);
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
@@ -61,8 +71,9 @@ pub(super) async fn range(State(api): State<Arc<Api>>, method: Method, params: P
         return explained(&api, &params, start, end, Some(step));
     }
     let query = params.get("query").to_owned();
-    let run =
-        move |api: &Api, options: &QueryOptions| api.engine.range(&*api.readable, &query, start, end, step, options);
+    let run = move |api: &Api, options: &QueryOptions| {
+        api.engine.range(&access.view(&*api.readable), &query, start, end, step, options)
+    };
     let asked = Asked { start, end, step_seconds: step.as_seconds(), method, path: "/api/v1/query_range" };
     Ok(answer(run_query(&api, &params, asked, run).await?, limit, &params))
 }
@@ -100,18 +111,27 @@ struct SeriesExemplars {
 struct ShownExemplar {
     labels: Labels,
     value: String,
+    #[serde(serialize_with = "number")]
     timestamp: f64,
 }
 
-/// Exemplars of the series that a query's selectors accept.
-pub(super) async fn exemplars(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+/// Exemplars of the series that a query's selectors accept; no content if it has none.
+pub(super) async fn exemplars(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    params: Params,
+) -> Result<Response, ApiError> {
     let start = params.time("start")?.unwrap_or(Timestamp::MIN);
     let end = params.time("end")?.unwrap_or(Timestamp::MAX);
     if end < start {
         return Err(ApiError::new(ErrorType::BadData, "end timestamp must not be before start timestamp"));
     }
-    let expr = api.engine.parse(params.get("query"))?;
-    let selectors: Vec<_> = expr.selectors().into_iter().map(|selector| selector.matchers.clone()).collect();
+    let parsed = api.engine.parse(params.get("query"));
+    let expr = parsed.map_err(|error| ApiError::new(ErrorType::BadData, error.to_string()))?;
+    let selectors: Vec<_> = expr.selectors().into_iter().map(|selector| access.confine(&selector.matchers)).collect();
+    if selectors.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let found = api.db.exemplars(start, end, &selectors)?;
     let shown = found.into_iter().map(|(series_labels, exemplars)| SeriesExemplars {
         series_labels,
@@ -139,7 +159,15 @@ const POINTS_AT_ONCE: usize = 2_000;
 
 /// The answer; a large one is never in memory as a text.
 fn answer(answered: Answered, limit: usize, params: &Params) -> Response {
-    let with_stats = !params.get("stats").is_empty();
+    let stats = params.get("stats");
+    let with_stats = !stats.is_empty();
+    let mut answered = answered;
+    if !matches!(stats, "" | "true" | "all") {
+        answered.result.annotations.warn(format!(
+            "value {stats:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
+                use \"true\" or \"all\""
+        ));
+    }
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     if point_count(&answered.result.value) <= POINTS_AT_ONCE {
         let mut body = String::with_capacity(1024);
@@ -196,7 +224,13 @@ async fn run_query(
 ) -> Result<Answered, ApiError> {
     let limit: Option<Duration> = params.duration("timeout")?;
     let timeout = limit.filter(|t| !t.is_zero()).map_or(api.query_timeout, |t| t.min(api.query_timeout)).as_std();
-    let lookback = params.duration("lookback_delta")?.filter(|d| !d.is_zero());
+    let lookback = match params.get("lookback_delta") {
+        "" => None,
+        text => Some(parse_duration(text).map_err(|error| {
+            ApiError::new(ErrorType::BadData, format!("error parsing lookback delta duration: {error}"))
+        })?),
+    };
+    let lookback = lookback.filter(|lookback| !lookback.is_zero());
     let began = Instant::now();
     let deadline = began + timeout;
     let slot = tokio::time::timeout(timeout, Arc::clone(&api.query_slots).acquire_owned());

@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
 use super::streamed::{self, BodyWriter, Gone};
+use crate::access::Access;
 use crate::remote::messages::{
     Chunk, ChunkedReadResponse, ChunkedSeries, Label, LabelMatcher, Query, QueryResult, ReadRequest, ReadResponse,
     ResponseType, Sample, TimeSeries,
@@ -38,7 +39,7 @@ pub struct Limits {
 /// Why a read failed: what the client is told.
 type Failure = (StatusCode, String);
 
-pub(super) async fn read(State(api): State<Arc<Api>>, body: Bytes) -> Response {
+pub(super) async fn read(State(api): State<Arc<Api>>, access: Access, body: Bytes) -> Response {
     let Ok(slot) = Arc::clone(&api.read_slots).acquire_owned().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
     };
@@ -50,7 +51,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     let known = accepted.iter().find_map(|&number| ResponseType::try_from(number).ok());
     match known {
         Some(ResponseType::StreamedXorChunks) => {
-            let body = streamed::body(move |out| streamed_chunks(&api, &request, slot, out));
+            let body = streamed::body(move |out| streamed_chunks(&api, &access, &request, slot, out));
             ([(header::CONTENT_TYPE, STREAMED)], body).into_response()
         }
         None if !accepted.is_empty() => {
@@ -58,7 +59,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, body: Bytes) -> Response {
             (StatusCode::BAD_REQUEST, text + "; supported: SAMPLES, STREAMED_XOR_CHUNKS\n").into_response()
         }
         _ => {
-            let joined = tokio::task::spawn_blocking(move || samples(&api, &request, slot));
+            let joined = tokio::task::spawn_blocking(move || samples(&api, &access, &request, slot));
             let result = joined.await.unwrap_or_else(|e| Err((StatusCode::INTERNAL_SERVER_ERROR, e.to_string())));
             match result {
                 Ok(body) => {
@@ -110,6 +111,7 @@ fn hints(query: &Query) -> SelectHints {
 /// Calls `take` with each series of a query, ordered by labels as they are stored.
 fn each_series(
     api: &Api,
+    access: &Access,
     query: &Query,
     external: &Labels,
     mut take: impl FnMut(Vec<Label>, &dyn Series) -> Result<(), Failure>,
@@ -117,7 +119,7 @@ fn each_series(
     let failed = |error: StorageError| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let matchers = matchers(query, external)?;
     let (start, end) = (Timestamp(query.start_timestamp_ms), Timestamp(query.end_timestamp_ms));
-    let querier = api.db.querier(start, end).map_err(failed)?;
+    let querier = access.view(&*api.db).querier(start, end).map_err(failed)?;
     let mut set = querier.select(Order::ByLabels, &hints(query), &matchers).map_err(failed)?;
     while let Some(series) = set.advance().map_err(failed)? {
         take(with_external(&series.labels(), external), &*series)?;
@@ -134,7 +136,7 @@ fn with_external(labels: &Labels, external: &Labels) -> Vec<Label> {
     all
 }
 
-fn samples(api: &Api, request: &ReadRequest, slot: OwnedSemaphorePermit) -> Result<Vec<u8>, Failure> {
+fn samples(api: &Api, access: &Access, request: &ReadRequest, slot: OwnedSemaphorePermit) -> Result<Vec<u8>, Failure> {
     let _slot = slot;
     let external = api.config.read().external_labels.clone();
     let limit = api.read_limits.samples;
@@ -143,7 +145,7 @@ fn samples(api: &Api, request: &ReadRequest, slot: OwnedSemaphorePermit) -> Resu
     for query in &request.queries {
         let mut result = QueryResult::default();
         let mut count = 0;
-        each_series(api, query, &external, |labels, series| {
+        each_series(api, access, query, &external, |labels, series| {
             columns.clear();
             series.read(&mut columns).map_err(|e| (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
             count += columns.len();
@@ -175,6 +177,7 @@ fn time_series(labels: Vec<Label>, columns: &Columns) -> TimeSeries {
 /// An error once frames are on their way can only break the answer off.
 fn streamed_chunks(
     api: &Api,
+    access: &Access,
     request: &ReadRequest,
     slot: OwnedSemaphorePermit,
     out: &mut BodyWriter,
@@ -184,7 +187,7 @@ fn streamed_chunks(
     let mut columns = Columns::default();
     for (query_index, query) in (0..).zip(&request.queries) {
         let mut gone = false;
-        let result = each_series(api, query, &external, |labels, series| {
+        let result = each_series(api, access, query, &external, |labels, series| {
             columns.clear();
             series.read(&mut columns).map_err(|e| (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
             push_frames(out, labels, &columns, query_index, api.read_limits.frame_bytes).map_err(|Gone| {

@@ -20,6 +20,7 @@ use super::Api;
 use super::envelope::{ApiError, ErrorType};
 use super::params::Params;
 use super::streamed::{self, BodyWriter, Gone};
+use crate::access::Access;
 use score::{Algorithm, Terms};
 
 const NDJSON: &str = "application/x-ndjson; charset=utf-8";
@@ -80,22 +81,23 @@ struct Trailer {
     has_more: bool,
 }
 
-pub(super) async fn metric_names(state: State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn metric_names(state: State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
     let with_metadata = boolean(&params, "include_metadata", false)?;
-    run(state, &params, Kind::MetricNames { with_metadata }, "metric_names").await
+    run(state, access, &params, Kind::MetricNames { with_metadata }, "metric_names").await
 }
 
-pub(super) async fn label_names(state: State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    run(state, &params, Kind::LabelNames, "label_names").await
+pub(super) async fn label_names(state: State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
+    run(state, access, &params, Kind::LabelNames, "label_names").await
 }
 
-pub(super) async fn label_values(state: State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn label_values(state: State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
     let label = params.get("label").to_owned();
-    run(state, &params, Kind::LabelValues { label }, "label_values").await
+    run(state, access, &params, Kind::LabelValues { label }, "label_values").await
 }
 
 async fn run(
     State(api): State<Arc<Api>>,
+    access: Access,
     params: &Params,
     kind: Kind,
     endpoint: &'static str,
@@ -108,11 +110,11 @@ async fn run(
         return Err(bad("missing required parameter \"label\""));
     }
     let metadata = match kind {
-        Kind::MetricNames { with_metadata: true } => metadata(&api),
+        Kind::MetricNames { with_metadata: true } => metadata(&api, &access),
         _ => HashMap::new(),
     };
     let joined = tokio::task::spawn_blocking(move || {
-        let found = search.found(&api.db, &kind)?;
+        let found = search.found(&access.view(&*api.db), &kind)?;
         Ok::<_, StorageError>((search, kind, found))
     });
     let failed = |error: tokio::task::JoinError| ApiError::new(ErrorType::Internal, error.to_string());
@@ -145,9 +147,10 @@ fn positive(params: &Params, name: &str, default: usize) -> Result<usize, ApiErr
 }
 
 /// Metadata by family, the first that a target tells.
-fn metadata(api: &Api) -> HashMap<String, Metadata> {
+fn metadata(api: &Api, access: &Access) -> HashMap<String, Metadata> {
     let mut all = HashMap::new();
-    for active in api.scraper.pools().into_iter().flat_map(|view| view.active) {
+    let targets = api.scraper.pools().into_iter().flat_map(|view| view.active);
+    for active in targets.filter(|active| access.sees(&active.target.labels)) {
         for (name, metadata) in active.metadata.lock().iter() {
             all.entry(name.to_owned()).or_insert_with(|| metadata.clone());
         }
@@ -163,7 +166,7 @@ impl Search {
         if end < start {
             return Err(bad("end timestamp must not be before start timestamp"));
         }
-        let selectors = params.selectors()?;
+        let selectors = params.selectors().map_err(bad)?;
         let given: Vec<&str> = params.all("search[]").collect();
         if given.len() > TERMS_MAX {
             return Err(bad(format!("too many search[] terms: got {}, maximum is {TERMS_MAX}", given.len())));
@@ -199,8 +202,8 @@ impl Search {
     }
 
     /// What matches, with scores, ordered; one more than the limit if there are more.
-    fn found(&self, db: &tsdb::Db, kind: &Kind) -> Result<Vec<(String, f64)>, StorageError> {
-        let querier = db.querier(self.start, self.end)?;
+    fn found(&self, storage: &dyn Queryable, kind: &Kind) -> Result<Vec<(String, f64)>, StorageError> {
+        let querier = storage.querier(self.start, self.end)?;
         let ask = |querier: &dyn Querier, matchers: &[Matcher]| match kind {
             Kind::MetricNames { .. } => querier.label_values(METRIC_NAME, matchers, 0),
             Kind::LabelNames => querier.label_names(matchers, 0),

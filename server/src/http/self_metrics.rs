@@ -1,13 +1,10 @@
 //! The server's own metrics as JSON, in the form that protocol buffers give `io.prometheus.client.MetricFamily`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use exposition::parse::series::{labels_of, unescape_help};
-use exposition::parse::{Entry, Format, Parser};
-use model::labels::Labels;
+use exposition::structured::{Family, MetricValue, families_of};
 use model::metadata::MetricType;
 use model::pattern::Pattern;
 use serde_json::{Map, Value, json};
@@ -24,73 +21,56 @@ pub(super) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<
     };
     let failed = |text: String| ApiError::new(ErrorType::Internal, format!("error gathering self metrics: {text}"));
     let page = api.registry.text().map_err(|error| failed(error.to_string()))?;
-    let families = families(&page).map_err(failed)?;
-    let is_wanted = |family: &Value| {
-        let name = family["name"].as_str().unwrap_or("");
-        pattern.as_ref().is_none_or(|pattern| pattern.is_match(name))
+    let mut families = families_of(&page).map_err(failed)?;
+    families.retain(|family| pattern.as_ref().is_none_or(|pattern| pattern.is_match(&family.name)));
+    // Upstream's come sorted.
+    families.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(success(families.iter().map(shown).collect::<Vec<_>>()))
+}
+
+/// A family as JSON.
+fn shown(family: &Family) -> Value {
+    let (kind, key) = match family.metric_type {
+        MetricType::Counter => ("COUNTER", "counter"),
+        MetricType::Gauge => ("GAUGE", "gauge"),
+        MetricType::Histogram => ("HISTOGRAM", "histogram"),
+        MetricType::Summary => ("SUMMARY", "summary"),
+        _ => ("UNTYPED", "untyped"),
     };
-    Ok(success(families.into_iter().filter(is_wanted).collect::<Vec<_>>()))
-}
-
-#[derive(Default)]
-struct Family {
-    help: String,
-    metric_type: MetricType,
-    /// By labels without `le` and `quantile`.
-    metrics: BTreeMap<Labels, Map<String, Value>>,
-}
-
-fn families(page: &str) -> Result<Vec<Value>, String> {
-    let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut parser = Parser::text(page);
-    while let Some(entry) = parser.advance("").map_err(|error| error.to_string())? {
-        match entry {
-            Entry::Help { name, text } => {
-                families.entry(name.to_owned()).or_default().help = unescape_help(text, Format::Text).into_owned();
-            }
-            Entry::Type { name, metric_type } => families.entry(name.to_owned()).or_default().metric_type = metric_type,
-            Entry::Unit { .. } | Entry::Histogram(_) => {}
-            Entry::Sample(line) => {
-                let labels = labels_of(line.series).map_err(|error| error.to_string())?;
-                add(&mut families, &labels, line.value);
-            }
+    let metrics = family.metrics.iter().map(|metric| {
+        let pair = |(name, value): &(String, String)| json!({"name": name, "value": value});
+        let labels: Vec<Value> = metric.labels.iter().map(pair).collect();
+        let mut shown = Map::new();
+        if !labels.is_empty() {
+            shown.insert("label".into(), labels.into());
         }
-    }
-    Ok(families.into_iter().map(|(name, family)| family.into_json(&name)).collect())
-}
-
-fn add(families: &mut BTreeMap<String, Family>, labels: &Labels, value: f64) {
-    let name = labels.metric_name().unwrap_or("");
-    let part = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)));
-    let part = part.filter(|(base, _)| {
-        let known = families.get(*base).map(|family| family.metric_type);
-        matches!(known, Some(MetricType::Histogram | MetricType::Summary))
+        shown.insert(key.into(), value_of(&metric.value));
+        Value::Object(shown)
     });
-    let (family, suffix) = part.unwrap_or((name, ""));
-    let family = families.entry(family.to_owned()).or_default();
-    let own = labels.filtered(|label| !matches!(label, b"__name__" | b"le" | b"quantile"));
-    let metric = family.metrics.entry(own).or_default();
-    let mut set = |key: &str, value: Value| drop(metric.insert(key.to_owned(), value));
-    match (suffix, labels.get("le"), labels.get("quantile")) {
-        ("_sum", ..) => set("sampleSum", number(value)),
-        // 64-bit integers are texts in this form of JSON.
-        ("_count", ..) => set("sampleCount", value.to_string().into()),
-        ("_bucket", Some(bound), _) => {
-            let bound = bound.parse().map_or(Value::Null, number);
-            let bucket = json!({"cumulativeCount": value.to_string(), "upperBound": bound});
-            push(metric, "bucket", bucket);
-        }
-        (_, _, Some(quantile)) => {
-            let quantile = quantile.parse().map_or(Value::Null, number);
-            push(metric, "quantile", json!({"quantile": quantile, "value": number(value)}));
-        }
-        _ => set("value", number(value)),
-    }
+    json!({"name": family.name, "help": family.help, "type": kind, "metric": metrics.collect::<Vec<_>>()})
 }
 
-fn push(metric: &mut Map<String, Value>, key: &str, item: Value) {
-    if let Value::Array(list) = metric.entry(key).or_insert_with(|| Value::Array(Vec::new())) {
-        list.push(item);
+/// 64-bit integers are texts in this form of JSON.
+fn value_of(value: &MetricValue) -> Value {
+    match value {
+        MetricValue::Number(value) => json!({"value": number(*value)}),
+        MetricValue::Histogram(histogram) => {
+            let bucket = |(bound, count): &(f64, f64)| json!({"cumulativeCount": count.to_string(), "upperBound": number(*bound)});
+            let buckets: Vec<Value> = histogram.buckets.iter().map(bucket).collect();
+            json!({
+                "sampleCount": histogram.count.to_string(), "sampleSum": number(histogram.sum), "bucket": buckets,
+            })
+        }
+        MetricValue::Summary(summary) => {
+            let quantile =
+                |(quantile, value): &(f64, f64)| json!({"quantile": number(*quantile), "value": number(*value)});
+            let quantiles: Vec<Value> = summary.quantiles.iter().map(quantile).collect();
+            json!({
+                "sampleCount": summary.count.to_string(), "sampleSum": number(summary.sum), "quantile": quantiles,
+            })
+        }
+        // Own metrics have no native histograms.
+        MetricValue::Native(histogram) => json!({"sampleSum": number(histogram.sum)}),
     }
 }
 
@@ -106,28 +86,6 @@ fn number(value: f64) -> Value {
     serde_json::Number::from_f64(value).map_or_else(|| name.into(), Value::Number)
 }
 
-impl Family {
-    fn into_json(self, name: &str) -> Value {
-        let (kind, key) = match self.metric_type {
-            MetricType::Counter => ("COUNTER", "counter"),
-            MetricType::Gauge => ("GAUGE", "gauge"),
-            MetricType::Histogram => ("HISTOGRAM", "histogram"),
-            MetricType::Summary => ("SUMMARY", "summary"),
-            _ => ("UNTYPED", "untyped"),
-        };
-        let metrics = self.metrics.into_iter().map(|(labels, value)| {
-            let labels: Vec<Value> = labels.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-            let mut metric = Map::new();
-            if !labels.is_empty() {
-                metric.insert("label".into(), labels.into());
-            }
-            metric.insert(key.into(), value.into());
-            Value::Object(metric)
-        });
-        json!({"name": name, "help": self.help, "type": kind, "metric": metrics.collect::<Vec<_>>()})
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +94,7 @@ mod tests {
     fn a_page_becomes_families() {
         let page = "# HELP a_total Help.\n# TYPE a_total counter\na_total{x=\"1\"} 2\n# TYPE h histogram\n\
             h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 3\nh_sum 4.5\nh_count 3\n";
-        let shown = families(page).unwrap();
+        let shown = families_of(page).unwrap().iter().map(shown).collect::<Vec<_>>();
         assert_eq!(
             shown[0],
             json!({"name": "a_total", "help": "Help.", "type": "COUNTER",

@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use exposition::print;
+use exposition::structured::{families_of, push_protobuf};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tsdb::{BlockMeta, NamedCount};
 
 use super::Api;
 use super::envelope::{ApiError, ErrorType, success};
+use super::negotiate::{PageFormat, Wanted};
 use super::params::Params;
 
 /// The most entries of each list of `status/tsdb`.
@@ -161,9 +162,15 @@ fn stats(counts: Vec<NamedCount>) -> Vec<Stat> {
 pub(super) async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let limit = match params.get("limit") {
         "" => 10,
-        text => text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit)).ok_or_else(|| {
-            ApiError::new(ErrorType::BadData, format!("limit must be a positive number up to {LIST_MAX}"))
-        })?,
+        text => {
+            let bad = |text: String| ApiError::new(ErrorType::BadData, text);
+            let limit = text.parse().ok().filter(|limit| *limit >= 1);
+            let limit = limit.ok_or_else(|| bad("limit must be a positive number".into()))?;
+            if limit > LIST_MAX {
+                return Err(bad(format!("limit must not exceed {LIST_MAX}")));
+            }
+            limit
+        }
     };
     let db = Arc::clone(&api.db);
     let joined = tokio::task::spawn_blocking(move || (db.head_statistics(), db.top_lists(limit)));
@@ -206,10 +213,26 @@ pub(super) async fn wal_replay(State(api): State<Arc<Api>>) -> Response {
     success(WalReplay { min, max, current })
 }
 
-pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    match api.registry.text() {
-        Ok(page) => ([(header::CONTENT_TYPE, print::TEXT_CONTENT_TYPE)], page).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+/// Own metrics, in the form that the client asks for. Their names need no escaping.
+pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+    let wanted = Wanted::new(&headers, &[PageFormat::Text, PageFormat::OpenMetrics, PageFormat::Protobuf]);
+    let page = match wanted.format {
+        PageFormat::Text => api.registry.text().map(String::into_bytes).map_err(|error| error.to_string()),
+        PageFormat::OpenMetrics => {
+            api.registry.openmetrics().map(String::into_bytes).map_err(|error| error.to_string())
+        }
+        PageFormat::Protobuf => {
+            let text = api.registry.text().map_err(|error| error.to_string());
+            text.and_then(|page| families_of(&page)).map(|families| {
+                let mut page = Vec::new();
+                families.iter().for_each(|family| push_protobuf(family, wanted.escaping, &mut page));
+                page
+            })
+        }
+    };
+    match page {
+        Ok(page) => ([(header::CONTENT_TYPE, wanted.content_type())], page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }
 }
 

@@ -15,16 +15,18 @@ use scraper::target::Target;
 use serde::Serialize;
 
 use super::Api;
-use super::envelope::{ApiError, ErrorType, success};
+use super::envelope::{ApiError, ErrorType, number, success};
 use super::params::Params;
 use super::status::rfc3339;
+use crate::access::Access;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WireTargets {
     active_targets: Vec<WireTarget>,
     dropped_targets: Vec<WireDropped>,
-    dropped_target_counts: BTreeMap<String, usize>,
+    /// Null if dropped ones are not wanted.
+    dropped_target_counts: Option<BTreeMap<String, usize>>,
     /// Jobs with limits of their series; not upstream's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     series_limits: BTreeMap<String, WireSeriesLimits>,
@@ -64,6 +66,7 @@ struct WireTarget {
     global_url: String,
     last_error: String,
     last_scrape: String,
+    #[serde(serialize_with = "number")]
     last_scrape_duration: f64,
     health: &'static str,
     scrape_interval: String,
@@ -77,25 +80,36 @@ struct WireDropped {
     scrape_pool: String,
 }
 
-pub(super) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let (active, dropped) = match params.get("state").to_lowercase().as_str() {
+pub(super) async fn targets(State(api): State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
+    let (active, mut dropped) = match params.get("state").to_lowercase().as_str() {
         "active" => (true, false),
         "dropped" => (false, true),
-        _ => (true, true),
+        "" | "any" => (true, true),
+        _ => (false, false),
     };
+    // What was dropped has no labels that a series could have.
+    dropped &= !access.is_confined();
     let pool = params.get("scrapePool");
     let mut shown = WireTargets {
         active_targets: vec![],
         dropped_targets: vec![],
-        dropped_target_counts: BTreeMap::new(),
+        dropped_target_counts: dropped.then(BTreeMap::new),
         series_limits: BTreeMap::new(),
     };
-    for view in api.scraper.pools().into_iter().filter(|view| pool.is_empty() || view.job == pool) {
-        if active {
-            shown.active_targets.extend(view.active.iter().map(|a| wire_target(&api, &view.job, &a.target)));
+    for view in api.scraper.pools() {
+        // These are of all pools, whichever is asked for.
+        if let Some(counts) = &mut shown.dropped_target_counts {
+            counts.insert(view.job.clone(), view.dropped_count);
         }
-        shown.dropped_target_counts.insert(view.job.clone(), view.dropped_count);
-        shown.series_limits.extend(WireSeriesLimits::of(&view).map(|limits| (view.job.clone(), limits)));
+        if !pool.is_empty() && view.job != pool {
+            continue;
+        }
+        if active {
+            let seen = view.active.iter().filter(|active| access.sees(&active.target.labels));
+            shown.active_targets.extend(seen.map(|active| wire_target(&api, &view.job, &active.target)));
+        }
+        let limits = WireSeriesLimits::of(&view).filter(|_| !access.is_confined());
+        shown.series_limits.extend(limits.map(|limits| (view.job.clone(), limits)));
         if dropped {
             shown.dropped_targets.extend(
                 view.dropped
@@ -124,13 +138,17 @@ fn wire_target(api: &Api, pool: &str, target: &Target) -> WireTarget {
     }
 }
 
-/// A target on this machine as others reach it: under the host of the external URL.
+/// A target on this machine as others reach it: under the host of the external URL; this server itself under its port
+/// and scheme too.
 fn global_url(api: &Api, target: &Target) -> String {
     let mut url = target.url.clone();
     let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let external = url::Url::parse(&api.external_url).ok();
-    if let (true, Some(host)) = (local, external.as_ref().and_then(url::Url::host_str)) {
-        // A host that was part of a URL can be part of another.
+    if let (true, Some((external, host))) = (local, external.as_ref().and_then(|e| Some((e, e.host_str()?)))) {
+        if api.listening.iter().any(|own| url.port_or_known_default() == Some(own.port())) {
+            // What was part of a URL can be part of another.
+            let _set = (url.set_scheme(external.scheme()), url.set_port(external.port()));
+        }
         let _set = url.set_host(Some(host));
     }
     url.into()
@@ -160,20 +178,37 @@ impl From<&Metadata> for WireMetadata {
     }
 }
 
-pub(super) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let (limit, per_metric) = (params.limit("limit")?, params.limit("limit_per_metric")?);
+/// How much is wanted at most; everything if it is not given or negative.
+fn limit(params: &Params, name: &str) -> Result<Option<usize>, ApiError> {
+    match params.get(name) {
+        "" => Ok(None),
+        text => match text.parse::<i64>() {
+            Ok(limit) => Ok(usize::try_from(limit).ok()),
+            Err(_) => Err(ApiError::new(ErrorType::BadData, format!("{name} must be a number"))),
+        },
+    }
+}
+
+pub(super) async fn metadata(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let limit = limit(&params, "limit")?;
+    let per_metric = self::limit(&params, "limit_per_metric")?.filter(|limit| *limit > 0);
     let metric = params.get("metric");
     let mut all: BTreeMap<String, Vec<WireMetadata>> = BTreeMap::new();
-    for active in api.scraper.pools().into_iter().flat_map(|view| view.active) {
+    let targets = api.scraper.pools().into_iter().flat_map(|view| view.active);
+    for active in targets.filter(|active| access.sees(&active.target.labels)) {
         for (name, metadata) in active.metadata.lock().iter().filter(|(name, _)| metric.is_empty() || *name == metric) {
             let known = all.entry(name.to_owned()).or_default();
             let wire = WireMetadata::from(metadata);
-            if (per_metric == 0 || known.len() < per_metric) && !known.contains(&wire) {
+            if per_metric.is_none_or(|limit| known.len() < limit) && !known.contains(&wire) {
                 known.push(wire);
             }
         }
     }
-    if limit > 0 {
+    if let Some(limit) = limit {
         all = all.into_iter().take(limit).collect();
     }
     Ok(success(all))
@@ -188,8 +223,12 @@ struct WireTargetMetadata {
     metadata: WireMetadata,
 }
 
-pub(super) async fn target_metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
-    let limit = params.limit("limit")?;
+pub(super) async fn target_metadata(
+    State(api): State<Arc<Api>>,
+    access: Access,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let limit = limit(&params, "limit")?;
     let metric = params.get("metric");
     let matchers: Vec<Matcher> = match params.get("match_target") {
         "" => Vec::new(),
@@ -198,7 +237,7 @@ pub(super) async fn target_metadata(State(api): State<Arc<Api>>, params: Params)
     let mut found = Vec::new();
     for active in api.scraper.pools().into_iter().flat_map(|view| view.active) {
         let labels = &active.target.labels;
-        if !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
+        if !access.sees(labels) || !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
             continue;
         }
         for (name, metadata) in active.metadata.lock().iter().filter(|(name, _)| metric.is_empty() || *name == metric) {
@@ -208,7 +247,7 @@ pub(super) async fn target_metadata(State(api): State<Arc<Api>>, params: Params)
         }
     }
     found.sort_by(|a, b| (&a.target, &a.metric).cmp(&(&b.target, &b.metric)));
-    if limit > 0 {
+    if let Some(limit) = limit {
         found.truncate(limit);
     }
     Ok(success(found))
@@ -251,16 +290,35 @@ struct RelabelStep {
     keep: bool,
 }
 
+/// What is wrong with a text that should be JSON; of the commonest faults in the words of Go's decoder.
+fn json_fault(text: &str, error: &serde_json::Error) -> String {
+    let first = text.trim_start().chars().next();
+    match (error.classify(), first) {
+        (serde_json::error::Category::Eof, _) => "unexpected end of JSON input".into(),
+        (serde_json::error::Category::Data, Some('[')) => {
+            "json: cannot unmarshal array into Go value of type map[string]string".into()
+        }
+        (serde_json::error::Category::Syntax, Some(c)) if !r#"{["-0123456789tfn"#.contains(c) => {
+            format!("invalid character {c:?} looking for beginning of value")
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// What each relabelling rule of a pool makes of given labels.
 pub(super) async fn relabel_steps(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let bad = |text: String| ApiError::new(ErrorType::BadData, text);
-    if params.get("labels").is_empty() && !params.get("scrapePool").is_empty() {
+    if params.get("scrapePool").is_empty() {
+        return Err(bad("no scrapePool parameter provided".into()));
+    }
+    if params.get("labels").is_empty() {
         return Err(bad("no labels parameter provided".into()));
     }
-    let job = job_of(&api, &params)?;
+    let text = params.get("labels");
     let given: BTreeMap<String, String> =
-        serde_json::from_str(params.get("labels")).map_err(|e| bad(format!("error parsing labels: {e}")))?;
+        serde_json::from_str(text).map_err(|e| bad(format!("error parsing labels: {}", json_fault(text, &e))))?;
     let given = Labels::from_pairs(given).map_err(|e| bad(format!("error parsing labels: {e}")))?;
+    let job = job_of(&api, &params)?;
     let mut labels = given.to_builder();
     let mut keep = true;
     let steps = job.relabel.iter().map(|rule| {
