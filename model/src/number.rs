@@ -5,16 +5,29 @@
 /// Appends `value` as Go's `strconv.FormatFloat(v, 'f', -1, 64)`: never an exponent; `NaN`, `+Inf`, `-Inf`.
 /// This is how sample values appear in the HTTP API.
 pub fn push_float(out: &mut String, value: f64) {
-    if push_special(out, value) {
-        return;
+    if let Some(text) = ShortText::new().plain(value) {
+        out.push_str(text);
+    } else if !push_special(out, value) {
+        Digits::of(value).push_plain(out);
     }
-    let digits = Digits::of(value);
-    digits.push_plain(out);
+}
+
+/// [`push_float`] into bytes: bodies of answers are bytes, and have millions of numbers.
+pub fn append_float(out: &mut Vec<u8>, value: f64) {
+    match ShortText::new().plain(value) {
+        Some(text) => out.extend_from_slice(text.as_bytes()),
+        None => out.extend_from_slice(print_float(value).as_bytes()),
+    }
 }
 
 /// Appends `value` as Go's `strconv.FormatFloat(v, 'g', -1, 64)`: an exponent below 1e-4 and from 1e6 on, as `fmt`
 /// does with `%v`. Metrics pages, templates and canonical `le` labels are written so.
 pub fn push_float_general(out: &mut String, value: f64) {
+    if (1e-4..1e6).contains(&value.abs())
+        && let Some(text) = ShortText::new().plain(value)
+    {
+        return out.push_str(text);
+    }
     if push_special(out, value) {
         return;
     }
@@ -57,6 +70,38 @@ pub fn print_float_canonical(value: f64) -> String {
         out.push_str(".0");
     }
     out
+}
+
+/// Whole numbers below that are exact, and so are all their digits.
+const INTEGER_LIMIT: f64 = 9_007_199_254_740_992.0;
+/// From here up to [`INTEGER_LIMIT`] `zmij` writes no exponent.
+const PLAIN_FROM: f64 = 1e-5;
+
+/// Room for the text of a number while it is made: most need no digits laid out anew.
+struct ShortText {
+    whole: itoa::Buffer,
+    fraction: zmij::Buffer,
+}
+
+impl ShortText {
+    fn new() -> Self {
+        Self { whole: itoa::Buffer::new(), fraction: zmij::Buffer::new() }
+    }
+
+    /// The text of [`push_float`], if the number is neither huge nor tiny.
+    fn plain(&mut self, value: f64) -> Option<&str> {
+        let magnitude = value.abs();
+        // NaN is below nothing.
+        if magnitude >= INTEGER_LIMIT || magnitude.is_nan() {
+            return None;
+        }
+        let whole = value as i64;
+        if whole as f64 == value {
+            let negative_zero = whole == 0 && value.is_sign_negative();
+            return Some(if negative_zero { "-0" } else { self.whole.format(whole) });
+        }
+        (magnitude >= PLAIN_FROM).then(|| self.fraction.format_finite(value))
+    }
 }
 
 fn push_special(out: &mut String, value: f64) -> bool {
@@ -218,6 +263,56 @@ mod tests {
             [(1.0, "1.0"), (0.5, "0.5"), (1e3, "1000.0"), (1e6, "1e+06"), (f64::INFINITY, "+Inf"), (1e22, "1e+22")]
         {
             assert_eq!(print_float_canonical(value), text);
+        }
+    }
+
+    /// The layout of digits, which knows nothing of short texts.
+    fn laid_out(value: f64) -> String {
+        let mut out = String::new();
+        if !push_special(&mut out, value) {
+            Digits::of(value).push_plain(&mut out);
+        }
+        out
+    }
+
+    fn check_short(value: f64) {
+        for value in [value, -value] {
+            let plain = laid_out(value);
+            assert_eq!(print_float(value), plain);
+            let mut bytes = b"[".to_vec();
+            append_float(&mut bytes, value);
+            assert_eq!(bytes, format!("[{plain}").as_bytes());
+            let exponent = Digits::of(if value.is_finite() { value } else { 0.0 }).point - 1;
+            if value.is_finite() && (value == 0.0 || (-4..6).contains(&exponent)) {
+                assert_eq!(print_float_general(value), plain);
+            }
+        }
+    }
+
+    #[test]
+    fn short_texts_are_those_that_are_laid_out() {
+        let edges = [0.0, 1e-4, 1e-5, 1e-6, 1.0, 1e6, 1e15, 1e16, 1e17, 1e21, INTEGER_LIMIT, f64::MAX, f64::INFINITY];
+        for edge in edges {
+            [edge, edge.next_down(), edge.next_up(), edge + 0.5, edge - 0.5].into_iter().for_each(check_short);
+        }
+        check_short(f64::NAN);
+        check_short(f64::MIN_POSITIVE);
+        for whole in (0..10_000).chain((0..53).map(|bit| (1_i64 << bit) - 1)) {
+            check_short(whole as f64);
+            check_short(whole as f64 / 100.0);
+            check_short(whole as f64 / 1e7);
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn any_bits_have_the_text_that_is_laid_out(bits: u64, whole: i64, places in 0_i32..12) {
+            check_short(f64::from_bits(bits));
+            check_short(whole as f64);
+            check_short(whole as f64 / 10_f64.powi(places));
+            check_short((whole % 1_000_000_000) as f64 / 10_f64.powi(places));
         }
     }
 

@@ -319,6 +319,11 @@ pub trait Series: Send + Sync {
     /// Its labels, built on demand.
     fn labels(&self) -> Labels;
 
+    /// Those of its labels that bear one of `names`; the others need not be built.
+    fn labels_of(&self, names: &[String]) -> Labels {
+        self.labels().filtered(|name| names.iter().any(|known| known.as_bytes() == name))
+    }
+
     /// Appends all samples in the snapshot's range to `columns`, in order of time, stale markers included.
     ///
     /// # Errors

@@ -23,14 +23,17 @@ use self::account::Account;
 use crate::ast::{Expr, ValueType};
 use crate::cancel::CancelToken;
 use crate::error::{BadRequest, Error, Limit};
-use crate::exec::budget::Budget;
+use crate::exec::budget::{Budget, Charge};
 use crate::exec::meter::Meter;
 use crate::exec::{Context, Settings};
 use crate::explain::{self, PlanNode};
 use crate::notes::Notes;
 use crate::parser::{self, Options};
-use crate::plan::{self, Node, QueryTimes};
+use crate::plan::{self, Leave, Node, Plan, QueryTimes};
 use crate::value::{QueryValue, Steps};
+
+/// What a plan leaves out where nobody can tell.
+const EVERYTHING: Leave = Leave { series: true, labels: true };
 
 /// How an engine works and what it allows. Defaults are Prometheus'.
 #[derive(Debug, Clone)]
@@ -88,6 +91,8 @@ pub struct QueryOptions {
     /// Nobody looks at how many samples were read: series that cannot be seen in the result are left out. Otherwise the
     /// counts are upstream's, which reads them.
     pub uncounted: bool,
+    /// All labels of all series are built, even those that nothing looks at. The answer is the same.
+    pub whole_labels: bool,
     /// The result has the plan with what each of its parts took.
     pub analyze: bool,
     /// Nanoseconds since any time, to tell how long things took. The crate reads no clock.
@@ -101,6 +106,7 @@ impl std::fmt::Debug for QueryOptions {
             .field("cancel", &self.cancel)
             .field("per_step_stats", &self.per_step_stats)
             .field("uncounted", &self.uncounted)
+            .field("whole_labels", &self.whole_labels)
             .field("analyze", &self.analyze)
             .finish_non_exhaustive()
     }
@@ -117,6 +123,8 @@ pub struct QueryResult {
     pub stats: Stats,
     /// How it was run, if [`QueryOptions::analyze`] asked for it.
     pub plan: Option<PlanNode>,
+    /// What the value weighs: it counts among what the engine's queries hold until the result is dropped.
+    _held: Arc<Charge>,
 }
 
 /// Runs queries. Cheap to share; holds no query's state.
@@ -211,7 +219,7 @@ impl Engine {
             Some(step) => Request::range(query, &expr, start, end, step)?,
             None => Request::instant(query, start),
         };
-        edge::guarded(&expr, || Ok(explain::explain(&plan::build(&expr, request.times, false)?.root, &[])))
+        edge::guarded(&expr, || Ok(explain::explain(&plan::build(&expr, request.times, EVERYTHING)?.root, &[])))
     }
 
     fn settings(&self, options: &QueryOptions) -> Settings {
@@ -233,12 +241,31 @@ impl Engine {
         request: &Request<'_>,
         options: &QueryOptions,
     ) -> Result<QueryResult, Error> {
+        let counts_matter = !options.uncounted || options.per_step_stats || options.analyze;
+        let leave = Leave { series: !counts_matter, labels: !options.whole_labels };
+        let plan = plan::build(expr, request.times, leave)?;
+        let cuts = plan.cuts;
+        match self.run_plan(queryable, plan, request, options) {
+            // The fault may be of labels that were left out, and its text may name some.
+            Err(Error::Execution(_)) if cuts => {
+                let whole = plan::build(expr, request.times, Leave { labels: false, ..leave })?;
+                self.run_plan(queryable, whole, request, options)
+            }
+            result => result,
+        }
+    }
+
+    fn run_plan(
+        &self,
+        queryable: &dyn Queryable,
+        plan: Plan,
+        request: &Request<'_>,
+        options: &QueryOptions,
+    ) -> Result<QueryResult, Error> {
         options.cancel.check("query preparation")?;
         let clock = options.clock.as_deref();
         let now = || clock.map_or(0, |clock| clock());
         let started = now();
-        let counts_matter = !options.uncounted || options.per_step_stats || options.analyze;
-        let plan = plan::build(expr, request.times, counts_matter)?;
         let settings = self.settings(options);
         let (start, end) = span::needed(&plan.root, request.steps, settings).unwrap_or((0, 0));
         let querier = queryable.querier(Timestamp(start), Timestamp(end))?;
@@ -259,6 +286,7 @@ impl Engine {
         ctx.check_steps(request.steps)?;
         let prepared = now();
         let mut value = evaluate(&ctx, &plan.root, request)?;
+        let held = ctx.budget.charge(value.bytes())?;
         let evaluated = now();
         if let QueryValue::Matrix(series) = &mut value {
             series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -270,7 +298,8 @@ impl Engine {
         };
         let stats = Stats { timings, ..counted(&ctx, &plan.root, request)? };
         let explained = options.analyze.then(|| explain::explain(&plan.root, &ctx.meters));
-        Ok(finish(ctx, value, request.query, stats, explained))
+        let result = finish(ctx, value, request.query, stats, explained);
+        Ok(QueryResult { _held: Arc::new(held), ..result })
     }
 }
 
@@ -339,5 +368,5 @@ fn counted(ctx: &Context<'_>, plan: &Node, request: &Request<'_>) -> Result<Stat
 fn finish(ctx: Context<'_>, value: QueryValue, query: &str, stats: Stats, plan: Option<PlanNode>) -> QueryResult {
     let mut annotations = ctx.notes.into_inner().unwrap_or_else(PoisonError::into_inner).finish(query);
     annotations.merge(ctx.storage_annotations.into_inner().unwrap_or_else(PoisonError::into_inner));
-    QueryResult { value, annotations, stats, plan }
+    QueryResult { value, annotations, stats, plan, _held: Arc::default() }
 }

@@ -10,6 +10,7 @@ mod binary;
 mod buckets;
 pub(crate) mod budget;
 mod call;
+mod estimate;
 mod floats;
 mod info;
 mod join;

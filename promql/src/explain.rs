@@ -12,6 +12,7 @@ use crate::ast::{Cardinality, Extension, ValueType};
 use crate::exec::meter::Meter;
 use crate::json::{Object, push_string};
 use crate::plan::{Aggregate, Binary, Node, NodeKind, Select, Subquery};
+use crate::value::METADATA_LABELS;
 
 /// One part of a plan, with the parts it works on.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +105,11 @@ impl Explainer<'_> {
                 self.fetched.insert(detail.clone(), id);
             }
         }
+        if let Some(cut) = &select.cut {
+            let names: Vec<&str> =
+                cut.names.iter().map(String::as_str).filter(|n| !METADATA_LABELS.contains(n)).collect();
+            detail.push_str(&format!(" labels ({})", names.join(", ")));
+        }
         detail
     }
 
@@ -158,11 +164,14 @@ fn binary_detail(binary: &Binary) -> (&'static str, String) {
         Cardinality::OneToMany => detail.push_str(&format!(" group_right ({})", matching.include.join(", "))),
         Cardinality::OneToOne | Cardinality::ManyToMany => {}
     }
+    if binary.either_held {
+        detail.push_str(", the side of fewer series held");
+    }
     detail.push_str(match binary.skippable {
         (false, false) => "",
         (true, false) => ", left skipped if right is empty unless counted",
         (false, true) => ", right skipped if left is empty unless counted",
-        (true, true) => ", one side skipped if the other is empty unless counted",
+        (true, true) => ", the side of fewer series first, the other skipped if it is empty unless counted",
     });
     (if binary.op.is_set() { "set" } else { "join" }, detail)
 }

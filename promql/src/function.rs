@@ -30,6 +30,22 @@ pub struct Function {
     pub(crate) apply: Apply,
 }
 
+impl Function {
+    /// Whether it makes one series of each of its argument's, with the same labels but for what the metric is.
+    pub(crate) fn keeps_labels(&self) -> bool {
+        matches!(
+            self.apply,
+            Apply::Window(_)
+                | Apply::Math(_)
+                | Apply::Bounded(_)
+                | Apply::Calendar(_)
+                | Apply::Histogram(_)
+                | Apply::Timestamp
+                | Apply::StartTimestamp
+        )
+    }
+}
+
 /// What carries a function out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Apply {

@@ -4,6 +4,8 @@
 mod build;
 mod duration;
 mod fold;
+mod order;
+mod project;
 mod pushdown;
 mod skip;
 mod step_invariant;
@@ -11,7 +13,7 @@ mod step_invariant;
 use model::labels::NameScheme;
 use model::matcher::Matcher;
 
-pub(crate) use build::build;
+pub(crate) use build::{Leave, build};
 
 use crate::ast::{AggregateOp, BinaryOp, Extension, Matching, ValueType};
 use crate::function::Function;
@@ -85,6 +87,8 @@ pub(crate) struct Select {
     pub(crate) matchers: Vec<Matcher>,
     /// What the other side of a set operator asks for too.
     pub(crate) pushed: Vec<Matcher>,
+    /// Which labels are looked at, if not all.
+    pub(crate) cut: Option<Cut>,
     pub(crate) offset: i64,
     pub(crate) at: Option<i64>,
     pub(crate) extension: Extension,
@@ -92,6 +96,16 @@ pub(crate) struct Select {
     pub(crate) applied: &'static str,
     /// Only counts and sums of histograms are looked at: their buckets are dropped once resets are found.
     pub(crate) totals_only: bool,
+}
+
+/// Some labels of series: no others are built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Their names, sorted; those that say what the metric is are always among them.
+    pub(crate) names: Vec<String>,
+    /// Whether something above takes for granted that the series differ without these, as they do if all of them have
+    /// the same metric name and none has a type or unit.
+    pub(crate) unchecked: bool,
 }
 
 /// Series to select with a range of samples.
@@ -133,6 +147,8 @@ pub(crate) struct Binary {
     pub(crate) matching: Matching,
     /// Whether the left and the right side need not be evaluated if the other one turns out to be empty.
     pub(crate) skippable: (bool, bool),
+    /// Whether either side may be the one that is held while the other streams by: the result is the same.
+    pub(crate) either_held: bool,
 }
 
 impl Select {
@@ -154,6 +170,8 @@ impl Subquery {
 pub(crate) struct Plan {
     pub(crate) root: Node,
     pub(crate) nodes: usize,
+    /// Whether some selector has not all its labels built.
+    pub(crate) cuts: bool,
 }
 
 impl Node {
@@ -193,6 +211,26 @@ impl Node {
                 let Binary { lhs, rhs, .. } = binary.as_mut();
                 vec![lhs, rhs]
             }
+        }
+    }
+
+    /// Whether its series have not all their labels, so that different ones may look the same.
+    pub(crate) fn is_cut(&self) -> bool {
+        match &self.kind {
+            NodeKind::Select(select) => select.cut.is_some(),
+            NodeKind::Range(range) => range.select.cut.is_some(),
+            NodeKind::Subquery(subquery) => subquery.child.is_cut(),
+            NodeKind::StepInvariant(child) | NodeKind::Negate(child) => child.is_cut(),
+            // The rest of the arguments are scalars.
+            NodeKind::Call { function, args } => {
+                function.keeps_labels() && args.iter().any(|arg| arg.value_type != ValueType::Scalar && arg.is_cut())
+            }
+            NodeKind::Binary(binary) => {
+                let sides = [&binary.lhs, &binary.rhs];
+                let vectors = || sides.iter().filter(|side| side.value_type == ValueType::Vector);
+                vectors().count() == 1 && vectors().any(|side| side.is_cut())
+            }
+            NodeKind::Aggregate(_) | NodeKind::Number(_) | NodeKind::Folded { .. } | NodeKind::Text(_) => false,
         }
     }
 

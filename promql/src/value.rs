@@ -13,7 +13,7 @@ use crate::exec::budget::Charge;
 pub(crate) const ABSENT: f64 = STALE_NAN;
 
 /// The labels that say what a metric is; whatever changes its meaning drops them.
-const METADATA_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+pub(crate) const METADATA_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
 /// The labels without those that say what the metric is.
 pub(crate) fn without_metadata(labels: &Labels) -> Labels {
@@ -223,6 +223,28 @@ impl QueryValue {
             QueryValue::String { .. } => "string",
             QueryValue::Vector { .. } => "vector",
             QueryValue::Matrix(_) => "matrix",
+        }
+    }
+
+    /// How many bytes its points hold.
+    pub(crate) fn bytes(&self) -> u64 {
+        let histogram = |h: &FloatHistogram| histogram_samples(h) * 16;
+        match self {
+            QueryValue::Scalar { .. } | QueryValue::String { .. } => 0,
+            QueryValue::Vector { samples, .. } => samples
+                .iter()
+                .map(|sample| match &sample.value {
+                    Value::Float(_) => size_of::<VectorSample>() as u64,
+                    Value::Histogram(h) => size_of::<VectorSample>() as u64 + histogram(h),
+                })
+                .sum(),
+            QueryValue::Matrix(series) => series
+                .iter()
+                .map(|series| {
+                    let floats = series.floats.len() * size_of::<(Timestamp, f64)>();
+                    floats as u64 + series.histograms.iter().map(|(_, h)| 16 + histogram(h)).sum::<u64>()
+                })
+                .sum(),
         }
     }
 }

@@ -321,13 +321,19 @@ impl Head {
 
     /// The labels of the series at `slot`; none if the slot is empty.
     pub(crate) fn labels_at(&self, slot: Slot) -> Labels {
+        self.labels_where(slot, |_| true)
+    }
+
+    /// Those of its labels whose names `keep` accepts.
+    pub(crate) fn labels_where(&self, slot: Slot, keep: impl Fn(&str) -> bool) -> Labels {
         // The symbols are locked before the cell, so that none of them is released in between.
         let table = self.symbols.read();
         let Some(cell) = self.slab.cell(slot) else {
             return Labels::empty();
         };
         let symbols = cell.lock().symbols.clone();
-        Labels::from_sorted(symbols.chunks_exact(2).map(|pair| (table.text(pair[0]), table.text(pair[1]))))
+        let kept = symbols.chunks_exact(2).filter(|pair| keep(table.text(pair[0])));
+        Labels::from_sorted(kept.map(|pair| (table.text(pair[0]), table.text(pair[1]))))
     }
 
     /// Notes series whose chunks are full, to be mapped by [`Head::map_full_chunks`].

@@ -160,7 +160,10 @@ fn with_scalar<'q>(
         }
         Ok(Some(column))
     });
-    if new_metric { Ok(unique::checked(ctx, Box::new(mapped), Within::Step)) } else { Ok(Box::new(mapped)) }
+    Ok(match new_metric {
+        true => unique::checked_each(ctx, vector_side, Box::new(mapped), Within::Step),
+        false => Box::new(mapped),
+    })
 }
 
 fn floats_with_scalar(op: BinaryOp, points: &mut Points, numbers: &Numbers, scalar_left: bool) {

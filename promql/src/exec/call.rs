@@ -50,8 +50,8 @@ fn each_float<'q>(
     steps: Steps,
     map: impl Fn(usize, f64) -> Option<f64> + Sync + Send + 'q,
 ) -> Result<BoxOperator<'q>, Error> {
-    let child = open_node(ctx, child, steps)?;
-    let mapped = Map::new(ctx, child, move |mut column: Column| {
+    let operator = open_node(ctx, child, steps)?;
+    let mapped = Map::new(ctx, operator, move |mut column: Column| {
         let points = &mut column.points;
         points.histograms = None;
         for i in 0..points.len() {
@@ -65,7 +65,7 @@ fn each_float<'q>(
         (column.labels, column.drop_name) = ctx.nameless(&column.labels);
         Ok(Some(column))
     });
-    Ok(unique::checked(ctx, Box::new(mapped), Within::Step))
+    Ok(unique::checked_each(ctx, child, Box::new(mapped), Within::Step))
 }
 
 fn bounded<'q>(ctx: &'q Context<'q>, kind: Bounded, args: &'q [Node], steps: Steps) -> Result<BoxOperator<'q>, Error> {
@@ -117,8 +117,8 @@ fn histogram_part<'q>(
     child: &'q Node,
     steps: Steps,
 ) -> Result<BoxOperator<'q>, Error> {
-    let child = open_node(ctx, child, steps)?;
-    let mapped = Map::new(ctx, child, move |mut column: Column| {
+    let operator = open_node(ctx, child, steps)?;
+    let mapped = Map::new(ctx, operator, move |mut column: Column| {
         let mut points = Points::absent(steps.count);
         for i in 0..steps.count {
             if let Some(h) = column.points.histogram(i) {
@@ -132,14 +132,14 @@ fn histogram_part<'q>(
         (column.labels, column.drop_name) = ctx.nameless(&column.labels);
         Ok(Some(column))
     });
-    Ok(unique::checked(ctx, Box::new(mapped), Within::Step))
+    Ok(unique::checked_each(ctx, child, Box::new(mapped), Within::Step))
 }
 
 /// The time of the samples of a selector; of anything else the time of the step.
 fn timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<BoxOperator<'q>, Error> {
     if let NodeKind::Select(select) = &arg.kind {
         let taken = selector::taking(ctx, arg.id, select, steps, Take::Timestamp)?;
-        return Ok(unique::checked(ctx, taken, Within::Step));
+        return Ok(unique::checked_each(ctx, arg, taken, Within::Step));
     }
     let child = open_node(ctx, arg, steps)?;
     let mapped = Map::new(ctx, child, move |mut column: Column| {
@@ -151,7 +151,7 @@ fn timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Result<Bo
         (column.labels, column.drop_name) = ctx.nameless(&column.labels);
         Ok(Some(column))
     });
-    Ok(unique::checked(ctx, Box::new(mapped), Within::Step))
+    Ok(unique::checked_each(ctx, arg, Box::new(mapped), Within::Step))
 }
 
 /// The start timestamps of a selector's samples; nothing else has any.
@@ -159,7 +159,7 @@ fn start_timestamp<'q>(ctx: &'q Context<'q>, arg: &'q Node, steps: Steps) -> Res
     match &arg.kind {
         NodeKind::Select(select) if ctx.settings.start_timestamps => {
             let taken = selector::taking(ctx, arg.id, select, steps, Take::Start)?;
-            Ok(unique::checked(ctx, taken, Within::Step))
+            Ok(unique::checked_each(ctx, arg, taken, Within::Step))
         }
         _ => Ok(Box::new(Ready::new(Vec::new()))),
     }

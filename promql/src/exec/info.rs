@@ -35,6 +35,7 @@ pub(crate) fn info_select(args: &[Node]) -> Select {
     Select {
         matchers: Vec::new(),
         pushed: Vec::new(),
+        cut: None,
         offset,
         at,
         extension: Extension::None,

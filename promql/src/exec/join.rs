@@ -1,17 +1,18 @@
 //! Binary operations between the series of two vectors.
 //!
-//! The side on which a match must be unique (the "one" side) is held; the other streams by. Everything is decided
-//! step by step, as series may take each other's place over time.
+//! The side on which a match must be unique (the "one" side) is held; the other streams by. Where it must be unique on
+//! both and is known to be, the side of fewer series is held. Everything is decided step by step, as series may take each
+//! other's place over time.
 
 use std::collections::{BTreeMap, HashMap};
 
 use model::labels::Labels;
 use model::sample::is_stale;
 
-use super::binary::{Made, Noted, element};
+use super::binary::{Made, element};
 use super::matching::{Chooser, Signature};
 use super::unique::StepSet;
-use super::{Context, drain, open};
+use super::{Context, drain, estimate, open};
 use crate::ast::Cardinality;
 use crate::error::{Error, Fault};
 use crate::kernel::arithmetic;
@@ -22,13 +23,19 @@ use crate::value::{ABSENT, Column, Point, Points, Steps};
 
 /// Joins both sides.
 pub(super) fn joined(ctx: &Context<'_>, binary: &Binary, span: Span, steps: Steps) -> Result<Vec<Column>, Error> {
-    let swapped = binary.matching.card == Cardinality::OneToMany;
+    let is_grouped = binary.matching.card == Cardinality::OneToMany;
+    let swapped = is_grouped || binary.either_held && estimate::left_is_smaller(ctx, binary, steps)?;
     let (many_side, one_side) = if swapped { (&binary.rhs, &binary.lhs) } else { (&binary.lhs, &binary.rhs) };
     let (left_skippable, right_skippable) = binary.skippable;
     let (many_skippable, one_skippable) =
         if swapped { (right_skippable, left_skippable) } else { (left_skippable, right_skippable) };
     let mut begun = None;
-    if one_skippable && !many_skippable {
+    let many_first = match (many_skippable, one_skippable) {
+        // If either may be held, the one that is has fewer series.
+        (true, true) if !binary.either_held => estimate::left_is_smaller(ctx, binary, steps)? != swapped,
+        (many, one) => one && !many,
+    };
+    if many_first {
         let mut many = open(ctx, many_side, steps)?;
         let Some(first) = many.next()? else { return Ok(Vec::new()) };
         begun = Some((many, first));
@@ -57,13 +64,17 @@ pub(super) fn joined(ctx: &Context<'_>, binary: &Binary, span: Span, steps: Step
         join.unmatched()?;
     }
     let mut told: Vec<&Note<'static>> = Vec::new();
-    for note in join.noted.iter().flatten() {
+    for (_, note) in join.noted.iter().flatten() {
         if !told.contains(&note) {
             ctx.note(note, span);
             told.push(note);
         }
     }
-    Ok(join.made)
+    if !is_grouped && swapped {
+        // As if the left side had streamed by.
+        join.made.sort_by_key(|(left, _)| *left);
+    }
+    Ok(join.made.into_iter().map(|(_, column)| column).collect())
 }
 
 /// The side whose series are unique per match and step.
@@ -144,9 +155,15 @@ struct Join<'a, 'q> {
     swapped: bool,
     one: OneSide,
     matched: HashMap<Signature, Matched>,
-    made: Vec<Column>,
+    /// With the place of the held series that each came of.
+    made: Vec<(usize, Column)>,
     /// The last note of each step: the only one that upstream tells. Empty without any.
-    noted: Vec<Noted>,
+    noted: Vec<Option<(usize, Note<'static>)>>,
+}
+
+/// Where the only held series of a match stands.
+fn place(members: &[usize]) -> usize {
+    members.first().copied().unwrap_or_default()
 }
 
 /// A partner on the "one" side.
@@ -202,7 +219,7 @@ impl Join<'_, '_> {
             self.alone(first, fresh)?;
             matched.results.insert(labels.clone(), results);
             self.matched.insert(signature.clone(), matched);
-            return if made.any_present() { self.push(labels, made) } else { Ok(()) };
+            return if made.any_present() { self.push(place(members), labels, made) } else { Ok(()) };
         }
         let mut noted = std::mem::take(&mut self.noted);
         for i in 0..count {
@@ -216,7 +233,8 @@ impl Join<'_, '_> {
                 Partner::Member(m) => self.one.columns[m].points.get(i),
                 Partner::Fill => self.binary.matching.fill_right.map(Point::Float),
             };
-            let Some(made) = b.and_then(|b| self.element((i, &mut noted), a, b)) else { continue };
+            let at = (i, place(members));
+            let Some(made) = b.and_then(|b| self.element(at, &mut noted, a, b)) else { continue };
             let first = matched.steps.insert(i);
             let fresh = results.insert(i);
             self.alone(first, fresh)?;
@@ -230,7 +248,7 @@ impl Join<'_, '_> {
             matched.results.insert(labels.clone(), results);
         }
         self.matched.insert(signature.clone(), matched);
-        if any { self.push(labels, points) } else { Ok(()) }
+        if any { self.push(place(members), labels, points) } else { Ok(()) }
     }
 
     /// Fails if something matched at that step before: the first of its signature, or fresh among the results.
@@ -258,13 +276,23 @@ impl Join<'_, '_> {
     }
 
     /// What step `i` has: `None` if the two do not go together; `Some(None)` if a comparison does not hold.
-    fn element(&self, (i, all): (usize, &mut Vec<Noted>), many: Point<'_>, one: Point<'_>) -> Option<Option<Made>> {
+    fn element(
+        &self,
+        (i, place): (usize, usize),
+        all: &mut Vec<Option<(usize, Note<'static>)>>,
+        many: Point<'_>,
+        one: Point<'_>,
+    ) -> Option<Option<Made>> {
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
         let mut noted = None;
         let element = element(self.binary.op, a, b, &mut noted);
-        if noted.is_some() {
+        if let Some(noted) = noted {
             all.resize_with(self.steps.count, || None);
-            all[i] = noted;
+            let streams_right = self.swapped && self.binary.matching.card == Cardinality::OneToOne;
+            let is_later = all[i].as_ref().is_none_or(|(known, _)| !streams_right || *known <= place);
+            if is_later {
+                all[i] = Some((place, noted));
+            }
         }
         let (made, holds) = element?;
         Some(match (self.binary.return_bool, holds) {
@@ -274,9 +302,9 @@ impl Join<'_, '_> {
         })
     }
 
-    fn push(&mut self, labels: Labels, points: Points) -> Result<(), Error> {
+    fn push(&mut self, place: usize, labels: Labels, points: Points) -> Result<(), Error> {
         let column = self.ctx.column(labels, self.binary.return_bool, points)?;
-        self.made.push(column);
+        self.made.push((place, column));
         Ok(())
     }
 
@@ -295,13 +323,13 @@ impl Join<'_, '_> {
                     continue;
                 }
                 let Some(b) = self.one.columns[index].points.get(i) else { continue };
-                if let Some(Some(made)) = self.element((i, &mut noted), Point::Float(fill), b) {
+                if let Some(Some(made)) = self.element((i, index), &mut noted, Point::Float(fill), b) {
                     made.store(&mut points, i);
                     any = true;
                 }
             }
             if any {
-                self.push(labels, points)?;
+                self.push(index, labels, points)?;
             }
         }
         self.noted = noted;
@@ -313,6 +341,8 @@ impl Join<'_, '_> {
         let matching = &self.binary.matching;
         let op = self.binary.op;
         let new_metric = !op.is_comparison() && !op.is_trim();
+        // A comparison keeps the labels of the left side, whichever streams by.
+        let many = if self.swapped && matching.card == Cardinality::OneToOne { one } else { many };
         let drops_name = new_metric || (self.binary.return_bool && !self.ctx.settings.delayed_names);
         let mut labels = if drops_name { crate::value::without_metadata(many) } else { many.clone() };
         if matching.card == Cardinality::OneToOne {

@@ -73,5 +73,5 @@ pub(super) fn negate<'q>(ctx: &'q Context<'q>, child: &'q Node, steps: Steps) ->
         (column.labels, column.drop_name) = ctx.nameless(&column.labels);
         Ok(Some(column))
     });
-    Ok(unique::checked(ctx, Box::new(negated), Within::Step))
+    Ok(unique::checked_each(ctx, child, Box::new(negated), Within::Step))
 }

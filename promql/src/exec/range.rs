@@ -60,7 +60,7 @@ fn of_selector(ctx: &Context<'_>, id: usize, range: &RangeSelect, steps: Steps) 
         ctx.check()?;
         scratch.clear();
         series[i].read(scratch)?;
-        collect(ctx, series[i].labels(), false, scratch, bounds, select.extension)
+        collect(ctx, scan::labels(select, series[i].as_ref())?, false, scratch, bounds, select.extension)
     })?;
     if let Some(meter) = ctx.meters.get(id) {
         let seen: u64 = found.iter().map(RangeSeries::samples).sum();

@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, PoisonError};
 
+use model::labels::Labels;
 use model::sample::Timestamp;
 use model::storage::{Columns, Order, SelectHints, Series};
 
 use super::meter::Worked;
 use super::{BATCH_SERIES, Batch, Context, Operator, SelectedSeries, batch_size};
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::histogram;
 use crate::plan::Select;
-use crate::value::Steps;
+use crate::value::{METADATA_LABELS, Steps};
 
 /// What a series that was selected weighs before it is read: a box with refs and a few pointers.
 const SERIES_BYTES: usize = 128;
@@ -56,6 +57,20 @@ pub(super) fn select(
     let series = Arc::new(series);
     ctx.selected.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&series));
     Ok(series)
+}
+
+/// The labels of a series that are looked at.
+///
+/// # Errors
+/// If the plan took for granted what the series tells otherwise; without labels left out there may be no fault.
+pub(super) fn labels(select: &Select, series: &dyn Series) -> Result<Labels, Error> {
+    let Some(cut) = &select.cut else { return Ok(series.labels()) };
+    let labels = series.labels_of(&cut.names);
+    let [_, type_label, unit_label] = METADATA_LABELS;
+    if cut.unchecked && (labels.contains(type_label) || labels.contains(unit_label)) {
+        return Err(Fault::SameLabels.into());
+    }
+    Ok(labels)
 }
 
 /// Decodes series batch by batch and makes a column of each.

@@ -56,8 +56,8 @@ pub(super) fn taking<'q>(
             count_steps(ctx, id, &points);
         }
         let (labels, drop_name) = match take {
-            Take::Value => (series.labels(), false),
-            Take::Timestamp | Take::Start => ctx.nameless(&series.labels()),
+            Take::Value => (scan::labels(select, series)?, false),
+            Take::Timestamp | Take::Start => ctx.nameless(&scan::labels(select, series)?),
         };
         let column = Some(ctx.column(labels, drop_name, points)?);
         Ok(Worked { column, load: Load { seen, read: seen, ..Load::default() } })

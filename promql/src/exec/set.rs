@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::matching::{Chooser, Signature};
 use super::unique::{self, StepSet, Within};
-use super::{Batch, BoxOperator, Context, Operator, drain, open};
+use super::{Batch, BoxOperator, Context, Operator, drain, estimate, open};
 use crate::ast::BinaryOp;
 use crate::error::Error;
 use crate::plan::Binary;
@@ -78,8 +78,12 @@ impl Filter<'_> {
         if self.over {
             return Ok(false);
         }
-        let left_last = self.wanted && self.binary.skippable.0;
-        if self.binary.skippable.1 && !left_last {
+        let (left_skippable, right_skippable) = self.binary.skippable;
+        let mut left_last = self.wanted && left_skippable;
+        if left_last && right_skippable {
+            left_last = !estimate::left_is_smaller(self.ctx, self.binary, self.steps)?;
+        }
+        if right_skippable && !left_last {
             let mut left = open(self.ctx, &self.binary.lhs, self.steps)?;
             self.first = left.next()?;
             self.left = Some(left);

@@ -74,7 +74,7 @@ pub(super) fn over<'q>(
     let id = call.id;
     let work = move |column: Column| {
         let columns = samples(&column.points, inner);
-        let labels = || (column.labels.clone(), column.drop_name);
+        let labels = || Ok((column.labels.clone(), column.drop_name));
         window::apply(ctx, &call, &Samples::of(&columns), steps, bounds, labels)
     };
     Ok(Box::new(Windowed { ctx, id, child, work }))

@@ -7,6 +7,7 @@ use model::labels::Labels;
 
 use super::{Batch, BoxOperator, Context, Operator};
 use crate::error::{Error, Fault};
+use crate::plan::Node;
 use crate::value::{Column, Points};
 
 /// A bit per step.
@@ -63,6 +64,17 @@ pub(super) fn checked<'q>(ctx: &'q Context<'q>, child: BoxOperator<'q>, within: 
         return child;
     }
     Box::new(Checked { within, child, seen: HashMap::new() })
+}
+
+/// As [`checked`], of an operator that makes one series of each of `argument`'s. Nothing is looked at if these have only
+/// some of their labels: the plan told that they differ.
+pub(super) fn checked_each<'q>(
+    ctx: &'q Context<'q>,
+    argument: &Node,
+    child: BoxOperator<'q>,
+    within: Within,
+) -> BoxOperator<'q> {
+    if argument.is_cut() { child } else { checked(ctx, child, within) }
 }
 
 impl Operator for Checked<'_> {

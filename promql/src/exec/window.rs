@@ -71,7 +71,7 @@ pub(super) fn open<'q>(
     };
     check_extension(function.name, kind, call.extension)?;
     check_factors(&call, steps)?;
-    Ok(unique::checked(ctx, over(ctx, range, call, steps)?, Within::Query))
+    Ok(unique::checked_each(ctx, range, over(ctx, range, call, steps)?, Within::Query))
 }
 
 /// 1 at the steps whose window holds anything: what `absent_over_time` asks for.
@@ -167,7 +167,7 @@ fn over_series<'q>(
     };
     Ok(Box::new(Scan::new(ctx, call.id, select, series, steps, move |series: &dyn Series, columns: &Columns| {
         let samples = if started { Samples::started(columns) } else { Samples::of(columns) };
-        apply(ctx, &call, &samples, steps, bounds, || (series.labels(), false))
+        apply(ctx, &call, &samples, steps, bounds, || Ok((scan::labels(select, series)?, false)))
     })))
 }
 
@@ -178,7 +178,7 @@ pub(super) fn apply(
     samples: &Samples<'_>,
     steps: Steps,
     bounds: impl Fn(usize) -> Bounds,
-    labels: impl Fn() -> (Labels, bool),
+    labels: impl Fn() -> Result<(Labels, bool), Error>,
 ) -> Result<Worked, Error> {
     if samples.is_empty() {
         return Ok(Worked::default());
@@ -214,7 +214,7 @@ pub(super) fn apply(
         });
     }
     let load = tally.finish(ctx, call.id);
-    let (labels, dropped) = labels();
+    let (labels, dropped) = labels()?;
     note(ctx, call, &labels, flags, some_floats);
     if !some_floats && !histograms {
         return Ok(Worked { column: None, load });
@@ -389,7 +389,7 @@ pub(super) fn smoothed_selector<'q>(
             Output::Float(value) => points.floats[i] = value,
             Output::Histogram(histogram) => points.set_histogram(i, Arc::new(histogram)),
         });
-        let labels = series.labels();
+        let labels = scan::labels(select, series)?;
         flag_notes(ctx, labels.metric_name().unwrap_or_default(), flags, span);
         if !points.any_present() {
             return Ok(Worked::default());

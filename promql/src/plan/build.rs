@@ -3,24 +3,35 @@
 use super::duration::Lengths;
 use super::step_invariant::{Built, Wrap};
 use super::{Aggregate, Binary, Node, NodeKind, Plan, QueryTimes, RangeSelect, Select, Subquery, Text};
-use super::{fold, pushdown, skip};
+use super::{fold, order, project, pushdown, skip};
 use crate::ast::{self, At, Expr, ValueType, VectorSelector};
 use crate::error::Error;
 use crate::function::{Apply, Clock, Function, HistogramPart, Window};
 use crate::token::Span;
 
-/// Builds the plan of `expr` for these times. `counted`: its samples are counted, so that all that upstream reads is read.
-pub(crate) fn build(expr: &Expr, times: QueryTimes, counted: bool) -> Result<Plan, Error> {
+/// What a plan may leave out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leave {
+    /// Series that cannot be seen in the result. Not if samples are counted: upstream reads these.
+    pub(crate) series: bool,
+    /// Labels that nothing looks at. Not once a fault was met: its text may name them.
+    pub(crate) labels: bool,
+}
+
+/// Builds the plan of `expr` for these times.
+pub(crate) fn build(expr: &Expr, times: QueryTimes, leave: Leave) -> Result<Plan, Error> {
     let builder = Builder { times, lengths: Lengths { times } };
     let mut root = builder.node(expr, Path::default())?.wrapped();
     fold::fold(&mut root);
-    if !counted {
+    order::mark(&mut root);
+    if leave.series {
         pushdown::push_down(&mut root);
         skip::mark(&mut root);
     }
+    let cuts = leave.labels && project::mark(&mut root);
     let mut nodes = 0;
     number(&mut root, &mut nodes);
-    Ok(Plan { root, nodes })
+    Ok(Plan { root, nodes, cuts })
 }
 
 fn number(node: &mut Node, next: &mut usize) {
@@ -113,6 +124,7 @@ impl Builder {
         Ok(Select {
             matchers: selector.matchers.clone(),
             pushed: Vec::new(),
+            cut: None,
             offset: self.lengths.offset(&selector.shift)?,
             at: self.at(selector.shift.at),
             extension: selector.extension,
@@ -201,6 +213,7 @@ impl Builder {
             return_bool: binary.return_bool,
             matching: binary.vector_matching().cloned().unwrap_or_default(),
             skippable: (false, false),
+            either_held: false,
         }));
         let wrap = if invariant { Wrap::Invariant } else { Wrap::No };
         Ok(Built { node: Node::new(kind, value_type, span), wrap })

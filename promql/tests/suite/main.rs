@@ -7,4 +7,5 @@ mod limits;
 mod memory;
 mod peer;
 mod plans;
+mod projection;
 mod scripts;

@@ -5,8 +5,8 @@
 //! no multiple of their step, so that nothing ever lies on an edge. What 2.42 does not have is not generated. Its sums
 //! are not compensated: values are compared with a tolerance that covers that.
 
-mod data;
-mod expressions;
+pub(crate) mod data;
+pub(crate) mod expressions;
 mod prometheus;
 
 use std::collections::BTreeMap;

@@ -1,32 +1,48 @@
 //! Query results as JSON, written by hand: numbers as Go writes them, nothing built in between.
+//!
+//! Series are taken apart as they are written: what was written takes no memory any more.
 
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Span};
+use model::histogram::FloatHistogram;
 use model::labels::Labels;
-use model::number::{push_float, push_float_exponent};
+use model::number::{append_float, push_float_exponent};
 use model::sample::{Timestamp, Value};
-use promql::QueryValue;
+use promql::histogram::{Bucket, filled_buckets};
+use promql::{MatrixSeries, QueryValue, VectorSample};
 
 use super::streamed::{BodyWriter, Gone};
 
+/// After so many points of a series there may be enough to be sent.
+const POINTS_BETWEEN_CHECKPOINTS: usize = 256;
+
 /// Where an answer is written: memory, or a connection that can go away.
 pub(super) trait Sink {
-    /// Appends a text.
+    /// Where to write next.
+    fn buffer(&mut self) -> &mut Vec<u8>;
+
+    /// Sends on what was written, if it is worth it.
     ///
     /// # Errors
     /// If nobody reads any more.
-    fn text(&mut self, text: &str) -> Result<(), Gone>;
+    fn checkpoint(&mut self) -> Result<(), Gone>;
 }
 
-impl Sink for String {
-    fn text(&mut self, text: &str) -> Result<(), Gone> {
-        self.push_str(text);
+impl Sink for Vec<u8> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self
+    }
+
+    fn checkpoint(&mut self) -> Result<(), Gone> {
         Ok(())
     }
 }
 
 impl Sink for BodyWriter {
-    fn text(&mut self, text: &str) -> Result<(), Gone> {
-        BodyWriter::text(self, text)
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        BodyWriter::buffer(self)
+    }
+
+    fn checkpoint(&mut self) -> Result<(), Gone> {
+        BodyWriter::checkpoint(self)
     }
 }
 
@@ -40,240 +56,212 @@ pub(super) fn point_count(value: &QueryValue) -> usize {
 }
 
 /// `{"resultType":...,"result":...` without the closing brace; whether `limit` cut it.
-pub(super) fn write_data(out: &mut impl Sink, value: &QueryValue, limit: usize) -> Result<bool, Gone> {
-    out.text(r#"{"resultType":""#)?;
-    out.text(value.type_name())?;
-    out.text(r#"","result":"#)?;
+pub(super) fn write_data(out: &mut impl Sink, value: QueryValue, limit: usize) -> Result<bool, Gone> {
+    let buffer = out.buffer();
+    buffer.extend_from_slice(br#"{"resultType":""#);
+    buffer.extend_from_slice(value.type_name().as_bytes());
+    buffer.extend_from_slice(br#"","result":"#);
     match value {
         QueryValue::Scalar { timestamp, value } => {
-            let mut point = String::new();
-            push_float_point(&mut point, *timestamp, *value);
-            out.text(&point)?;
+            append_float_point(buffer, timestamp, value);
             Ok(false)
         }
         QueryValue::String { timestamp, value } => {
-            let mut point = String::from("[");
-            push_timestamp(&mut point, *timestamp);
-            point.push(',');
-            push_string(&mut point, value);
-            point.push(']');
-            out.text(&point)?;
+            buffer.push(b'[');
+            append_timestamp(buffer, timestamp);
+            buffer.push(b',');
+            append_string(buffer, &value);
+            buffer.push(b']');
             Ok(false)
         }
-        QueryValue::Vector { timestamp, samples } => write_list(out, samples, limit, |out, sample| {
-            out.push_str(r#"{"metric":"#);
-            push_labels(out, &sample.labels);
-            match &sample.value {
-                Value::Float(value) => {
-                    out.push_str(r#","value":"#);
-                    push_float_point(out, *timestamp, *value);
-                }
-                Value::Histogram(histogram) => {
-                    out.push_str(r#","histogram":"#);
-                    push_histogram_point(out, *timestamp, histogram);
-                }
-            }
-            out.push('}');
-        }),
-        QueryValue::Matrix(series) => write_list(out, series, limit, |out, series| {
-            out.push_str(r#"{"metric":"#);
-            push_labels(out, &series.labels);
-            if !series.floats.is_empty() {
-                out.push_str(r#","values":"#);
-                push_list(out, &series.floats, |out, (at, value)| push_float_point(out, *at, *value));
-            }
-            if !series.histograms.is_empty() {
-                out.push_str(r#","histograms":"#);
-                push_list(out, &series.histograms, |out, (at, value)| push_histogram_point(out, *at, value));
-            }
-            out.push('}');
-        }),
+        QueryValue::Vector { timestamp, samples } => {
+            write_list(out, samples, limit, |out, sample| write_sample(out, timestamp, &sample))
+        }
+        QueryValue::Matrix(series) => write_list(out, series, limit, write_series),
     }
 }
 
 /// A list written element by element, at most `limit` of them if that is not 0; whether some were left out.
-fn write_list<T>(
-    out: &mut impl Sink,
-    items: &[T],
+fn write_list<S: Sink, T>(
+    out: &mut S,
+    items: Vec<T>,
     limit: usize,
-    mut push: impl FnMut(&mut String, &T),
+    mut write: impl FnMut(&mut S, T) -> Result<(), Gone>,
 ) -> Result<bool, Gone> {
     let is_cut = limit > 0 && items.len() > limit;
-    let shown = if is_cut { &items[..limit] } else { items };
-    let mut element = String::from("[");
-    for item in shown {
-        push(&mut element, item);
-        out.text(&element)?;
-        element.clear();
-        element.push(',');
+    let shown = if is_cut { limit } else { items.len() };
+    out.buffer().push(b'[');
+    for (i, item) in items.into_iter().take(shown).enumerate() {
+        if i > 0 {
+            out.buffer().push(b',');
+        }
+        write(out, item)?;
+        out.checkpoint()?;
     }
-    out.text(if shown.is_empty() { "[]" } else { "]" })?;
+    out.buffer().push(b']');
     Ok(is_cut)
 }
 
-fn push_list<T>(out: &mut String, items: &[T], mut push: impl FnMut(&mut String, &T)) {
-    out.push('[');
+fn write_sample(out: &mut impl Sink, timestamp: Timestamp, sample: &VectorSample) -> Result<(), Gone> {
+    let out = out.buffer();
+    out.extend_from_slice(br#"{"metric":"#);
+    append_labels(out, &sample.labels);
+    match &sample.value {
+        Value::Float(value) => {
+            out.extend_from_slice(br#","value":"#);
+            append_float_point(out, timestamp, *value);
+        }
+        Value::Histogram(histogram) => {
+            out.extend_from_slice(br#","histogram":"#);
+            append_histogram_point(out, timestamp, histogram);
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_series(out: &mut impl Sink, series: MatrixSeries) -> Result<(), Gone> {
+    out.buffer().extend_from_slice(br#"{"metric":"#);
+    append_labels(out.buffer(), &series.labels);
+    if !series.floats.is_empty() {
+        out.buffer().extend_from_slice(br#","values":"#);
+        write_points(out, &series.floats, |out, (at, value)| append_float_point(out, *at, *value))?;
+    }
+    if !series.histograms.is_empty() {
+        out.buffer().extend_from_slice(br#","histograms":"#);
+        write_points(out, &series.histograms, |out, (at, value)| append_histogram_point(out, *at, value))?;
+    }
+    out.buffer().push(b'}');
+    Ok(())
+}
+
+fn write_points<T>(out: &mut impl Sink, points: &[T], append: impl Fn(&mut Vec<u8>, &T)) -> Result<(), Gone> {
+    out.buffer().push(b'[');
+    for (i, some) in points.chunks(POINTS_BETWEEN_CHECKPOINTS).enumerate() {
+        if i > 0 {
+            out.buffer().push(b',');
+        }
+        append_list(out.buffer(), some, &append);
+        out.checkpoint()?;
+    }
+    out.buffer().push(b']');
+    Ok(())
+}
+
+/// The items with commas between.
+fn append_list<T>(out: &mut Vec<u8>, items: &[T], append: impl Fn(&mut Vec<u8>, &T)) {
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        push(out, item);
+        append(out, item);
     }
-    out.push(']');
 }
 
-fn push_labels(out: &mut String, labels: &Labels) {
-    out.push('{');
+fn append_labels(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
     for (i, (name, value)) in labels.iter().enumerate() {
         if i > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        push_string(out, name);
-        out.push(':');
-        push_string(out, value);
+        append_string(out, name);
+        out.push(b':');
+        append_string(out, value);
     }
-    out.push('}');
+    out.push(b'}');
 }
 
-fn push_string(out: &mut String, text: &str) {
+fn append_string(out: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
         return;
     }
     // Serialising a string into memory cannot fail.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    out.extend_from_slice(&serde_json::to_vec(text).unwrap_or_default());
 }
 
 /// Seconds, with three digits after the point unless they are all zero.
-fn push_timestamp(out: &mut String, timestamp: Timestamp) {
-    let ms = timestamp.0;
-    let (sign, magnitude) = if ms < 0 { ("-", ms.unsigned_abs()) } else { ("", ms as u64) };
-    out.push_str(sign);
-    out.push_str(itoa::Buffer::new().format(magnitude / 1000));
+fn append_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
+    let magnitude = timestamp.0.unsigned_abs();
+    if timestamp.0 < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(magnitude / 1000).as_bytes());
     let rest = magnitude % 1000;
     if rest != 0 {
-        out.push_str(if rest < 10 {
-            ".00"
-        } else if rest < 100 {
-            ".0"
-        } else {
-            "."
-        });
-        out.push_str(itoa::Buffer::new().format(rest));
+        let digit = |n: u64| b'0' + (n % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
     }
 }
 
 /// A quoted number, with an exponent where it is very small or very large.
-fn push_value(out: &mut String, value: f64) {
-    out.push('"');
+fn append_value(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
     let magnitude = value.abs();
     if magnitude != 0.0 && value.is_finite() && !(1e-6..1e21).contains(&magnitude) {
-        push_float_exponent(out, value);
+        let mut text = String::new();
+        push_float_exponent(&mut text, value);
+        out.extend_from_slice(text.as_bytes());
     } else {
-        push_float(out, value);
+        append_float(out, value);
     }
-    out.push('"');
+    out.push(b'"');
 }
 
-fn push_float_point(out: &mut String, timestamp: Timestamp, value: f64) {
-    out.push('[');
-    push_timestamp(out, timestamp);
-    out.push(',');
-    push_value(out, value);
-    out.push(']');
+fn append_float_point(out: &mut Vec<u8>, timestamp: Timestamp, value: f64) {
+    out.push(b'[');
+    append_timestamp(out, timestamp);
+    out.push(b',');
+    append_value(out, value);
+    out.push(b']');
 }
 
-fn push_histogram_point(out: &mut String, timestamp: Timestamp, histogram: &FloatHistogram) {
-    out.push('[');
-    push_timestamp(out, timestamp);
-    out.push_str(r#",{"count":"#);
-    push_value(out, histogram.count);
-    out.push_str(r#","sum":"#);
-    push_value(out, histogram.sum);
-    let buckets: Vec<Bucket> = buckets(histogram).into_iter().filter(|b| b.count != 0.0).collect();
+fn append_histogram_point(out: &mut Vec<u8>, timestamp: Timestamp, histogram: &FloatHistogram) {
+    out.push(b'[');
+    append_timestamp(out, timestamp);
+    out.extend_from_slice(br#",{"count":"#);
+    append_value(out, histogram.count);
+    out.extend_from_slice(br#","sum":"#);
+    append_value(out, histogram.sum);
+    let buckets: Vec<Bucket> = filled_buckets(histogram).collect();
     if !buckets.is_empty() {
-        out.push_str(r#","buckets":"#);
-        push_list(out, &buckets, |out, bucket| {
-            out.push_str(&format!("[{},", bucket.rule));
-            for (i, number) in [bucket.lower, bucket.upper, bucket.count].into_iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                push_value(out, number);
-            }
-            out.push(']');
-        });
+        out.extend_from_slice(br#","buckets":["#);
+        append_list(out, &buckets, append_bucket);
+        out.push(b']');
     }
-    out.push_str("}]");
+    out.extend_from_slice(b"}]");
 }
 
-/// Rule: 0 open at the left, 1 open at the right, 2 open at both, 3 closed at both ends.
-struct Bucket {
-    rule: u8,
-    lower: f64,
-    upper: f64,
-    count: f64,
-}
-
-/// All buckets from the lowest to the highest.
-fn buckets(histogram: &FloatHistogram) -> Vec<Bucket> {
-    let mut all = Vec::new();
-    for (index, count) in indexed(&histogram.negative_spans, &histogram.negative).into_iter().rev() {
-        let (lower, upper) = (bound(histogram, index - 1), bound(histogram, index));
-        all.push(Bucket { rule: 1, lower: -upper, upper: -lower, count });
+/// Begins with the rule: 0 open at the left, 1 open at the right, 2 open at both, 3 closed at both ends.
+fn append_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
+    let rule = match (bucket.lower_included, bucket.upper_included) {
+        (false, true) => b'0',
+        (true, false) => b'1',
+        (false, false) => b'2',
+        (true, true) => b'3',
+    };
+    out.extend_from_slice(&[b'[', rule]);
+    for number in [bucket.lower, bucket.upper, bucket.count] {
+        out.push(b',');
+        append_value(out, number);
     }
-    if histogram.zero_count != 0.0 {
-        let width = histogram.zero_threshold;
-        all.push(Bucket { rule: 3, lower: -width, upper: width, count: histogram.zero_count });
-    }
-    for (index, count) in indexed(&histogram.positive_spans, &histogram.positive) {
-        let (lower, upper) = (bound(histogram, index - 1), bound(histogram, index));
-        let lowest_custom = histogram.schema == CUSTOM_BUCKETS_SCHEMA && index == 0;
-        let rule = if lowest_custom { 3 } else { 0 };
-        all.push(Bucket { rule, lower, upper, count });
-    }
-    all
-}
-
-fn indexed(spans: &[Span], counts: &[f64]) -> Vec<(i32, f64)> {
-    let mut counts = counts.iter();
-    let mut all = Vec::new();
-    let mut index = 0;
-    for span in spans {
-        index += span.offset;
-        for _ in 0..span.length {
-            all.extend(counts.next().map(|count| (index, *count)));
-            index += 1;
-        }
-    }
-    all
-}
-
-/// The upper bound of a bucket.
-fn bound(histogram: &FloatHistogram, index: i32) -> f64 {
-    if histogram.schema != CUSTOM_BUCKETS_SCHEMA {
-        return 2_f64.powf(f64::from(index) * 2_f64.powi(-histogram.schema));
-    }
-    match usize::try_from(index) {
-        Err(_) => f64::NEG_INFINITY,
-        Ok(index) => histogram.custom_values.get(index).copied().unwrap_or(f64::INFINITY),
-    }
+    out.push(b']');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::histogram::Span;
     use model::labels;
-    use promql::VectorSample;
 
     #[test]
     fn numbers_are_written_as_go_writes_them() {
         let point = |ms, value| {
-            let mut out = String::new();
-            push_float_point(&mut out, Timestamp(ms), value);
-            out
+            let mut out = Vec::new();
+            append_float_point(&mut out, Timestamp(ms), value);
+            String::from_utf8(out).unwrap()
         };
         assert_eq!(point(1_435_781_451_780, 1.0), r#"[1435781451.780,"1"]"#);
         assert_eq!(point(1000, f64::INFINITY), r#"[1,"+Inf"]"#);
@@ -285,13 +273,49 @@ mod tests {
     }
 
     #[test]
+    fn buckets_have_the_bounds_of_the_engine_and_end_at_the_zero_bucket() {
+        let span = |offset| vec![Span { offset, length: 1 }];
+        let histogram = FloatHistogram {
+            schema: 1,
+            count: 4.0,
+            sum: 2.5,
+            zero_threshold: 0.6,
+            zero_count: 1.0,
+            positive_spans: vec![Span { offset: -1, length: 2 }, Span { offset: 1, length: 1 }],
+            positive: vec![1.0, 0.0, 1.0],
+            negative_spans: span(2),
+            negative: vec![1.0],
+            ..FloatHistogram::default()
+        };
+        let mut out = Vec::new();
+        append_histogram_point(&mut out, Timestamp(1500), &histogram);
+        let expected = concat!(
+            r#"[1.500,{"count":"4","sum":"2.5","buckets":[[1,"-2","-1.414213562373095","1"],[3,"-0.6","0.6","1"],"#,
+            r#"[0,"0.6","0.7071067811865475","1"],[0,"1.414213562373095","2","1"]]}]"#
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_long_series_is_whole_whatever_is_sent_between() {
+        let floats: Vec<_> = (0..2500).map(|i| (Timestamp(i * 1000), i as f64 / 4.0)).collect();
+        let value = QueryValue::Matrix(vec![MatrixSeries { floats, ..MatrixSeries::default() }]);
+        let mut out = Vec::new();
+        write_data(&mut out, value, 0).unwrap();
+        out.push(b'}');
+        let parsed: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let points = parsed["result"][0]["values"].as_array().unwrap();
+        assert_eq!((points.len(), &points[2499]), (2500, &serde_json::json!([2499, "624.75"])));
+    }
+
+    #[test]
     fn a_limit_cuts_and_tells() {
         let sample = |job: &str| VectorSample { labels: labels! { "job" => job }, value: Value::Float(1.0) };
         let value = QueryValue::Vector { timestamp: Timestamp(1000), samples: vec![sample("a"), sample("b")] };
         let written = |value: &QueryValue, limit| {
-            let mut out = String::new();
-            let is_cut = write_data(&mut out, value, limit).unwrap();
-            (out, is_cut)
+            let mut out = Vec::new();
+            let is_cut = write_data(&mut out, value.clone(), limit).unwrap();
+            (String::from_utf8(out).unwrap(), is_cut)
         };
         let one = r#"{"resultType":"vector","result":[{"metric":{"job":"a"},"value":[1,"1"]}]"#;
         assert_eq!(written(&value, 1), (one.to_owned(), true));

@@ -170,31 +170,33 @@ fn answer(answered: Answered, limit: usize, params: &Params) -> Response {
     }
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     if point_count(&answered.result.value) <= POINTS_AT_ONCE {
-        let mut body = String::with_capacity(1024);
+        let mut body = Vec::with_capacity(1024);
         // Memory does not go away.
-        let _written = write_answer(&mut body, &answered, limit, with_stats);
+        let _written = write_answer(&mut body, answered, limit, with_stats);
         return (content_type, body).into_response();
     }
-    let body = streamed::body(move |out| write_answer(out, &answered, limit, with_stats));
+    let body = streamed::body(move |out| write_answer(out, answered, limit, with_stats));
     (content_type, body).into_response()
 }
 
-fn write_answer(out: &mut impl Sink, answered: &Answered, limit: usize, with_stats: bool) -> Result<(), Gone> {
+fn write_answer(out: &mut impl Sink, answered: Answered, limit: usize, with_stats: bool) -> Result<(), Gone> {
     let Answered { result, queued, total } = answered;
-    out.text(r#"{"status":"success","data":"#)?;
-    let is_cut = write_data(out, &result.value, limit)?;
+    out.buffer().extend_from_slice(br#"{"status":"success","data":"#);
+    let is_cut = write_data(out, result.value, limit)?;
+    let buffer = out.buffer();
     if with_stats {
-        out.text(&format!(r#","stats":{}"#, result.stats.to_json(*queued, *total)))?;
+        buffer.extend_from_slice(format!(r#","stats":{}"#, result.stats.to_json(queued, total)).as_bytes());
     }
     if let Some(plan) = &result.plan {
-        out.text(&format!(r#","plan":{}"#, plan.to_json()))?;
+        buffer.extend_from_slice(format!(r#","plan":{}"#, plan.to_json()).as_bytes());
     }
-    out.text("}")?;
-    let mut annotations = result.annotations.clone();
+    buffer.push(b'}');
+    let mut annotations = result.annotations;
     if is_cut {
         annotations.warn("results truncated due to limit");
     }
-    out.text(&envelope_end(&annotations))
+    buffer.extend_from_slice(envelope_end(&annotations).as_bytes());
+    out.checkpoint()
 }
 
 /// Cancels its query when dropped: axum drops the request's future when the client goes.

@@ -10,6 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Bytes gathered before they are handed to the connection.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Room for what is written between two looks at whether there are enough.
+const PIECE_ROOM: usize = PIECE_BYTES + 16 * 1024;
 /// Pieces that wait for the connection.
 const PIECES_AHEAD: usize = 4;
 
@@ -47,7 +49,7 @@ impl BodyWriter {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let piece = Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES + 1024)));
+        let piece = Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_ROOM)));
         self.pieces.blocking_send(Ok(piece)).map_err(|_| Gone)
     }
 
@@ -63,7 +65,7 @@ impl BodyWriter {
 pub(super) fn body(write: impl FnOnce(&mut BodyWriter) -> Result<(), Gone> + Send + 'static) -> Body {
     let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
-        let mut writer = BodyWriter { pieces, buffer: Vec::with_capacity(PIECE_BYTES + 1024) };
+        let mut writer = BodyWriter { pieces, buffer: Vec::with_capacity(PIECE_ROOM) };
         if write(&mut writer).and_then(|()| writer.flush()).is_err() {
             tracing::debug!("the client went before its answer was whole");
         }

@@ -85,6 +85,15 @@ impl SeriesContract for BlockSeries {
         self.block.index.labels_of(&self.pairs)
     }
 
+    fn labels_of(&self, names: &[String]) -> Labels {
+        let index = &self.block.index;
+        let kept = self.pairs.chunks_exact(2).filter_map(|pair| {
+            let name = index.symbol(pair[0]);
+            names.iter().any(|known| known == name).then(|| (name, index.symbol(pair[1])))
+        });
+        Labels::from_sorted(kept)
+    }
+
     fn read(&self, columns: &mut Columns) -> Result<(), StorageError> {
         let from = columns.len();
         let mut last_time = i64::MIN;

@@ -149,15 +149,22 @@ impl Block {
         }
         let mut symbols = BTreeSet::new();
         let mut entry = SeriesEntry::default();
+        // Series of a metric mostly have the same names.
+        let mut last: Vec<u32> = Vec::new();
         for series in &self.select(matchers)? {
             self.index.read_series(series, &mut entry)?;
-            symbols.extend(entry.pairs.iter().step_by(2));
+            let names = || entry.pairs.iter().step_by(2);
+            if !names().eq(&last) {
+                symbols.extend(names());
+                last.clear();
+                last.extend(names());
+            }
         }
         Ok(symbols.into_iter().map(|symbol| self.index.symbol(symbol).to_owned()).collect())
     }
 
-    /// Values of label `name` on series that the matchers accept.
-    pub(crate) fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<BTreeSet<String>, StorageError> {
+    /// Values of label `name` on series that the matchers accept, sorted.
+    pub(crate) fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
         if matchers.is_empty() {
             return Ok(self.index.values(name, "").map(|(value, _)| value.to_owned()).collect());
         }
@@ -169,14 +176,14 @@ impl Block {
                     found.insert(value.to_owned());
                 }
             })?;
-            return Ok(found);
+            return Ok(found.into_iter().collect());
         }
-        let mut series = Vec::new();
+        let (mut found, mut series) = (Vec::new(), Vec::new());
         for (value, offset) in self.index.values(name, "") {
             series.clear();
             self.index.read_postings(offset, &mut series)?;
             if series.iter().any(|reference| selected.contains(*reference)) {
-                found.insert(value.to_owned());
+                found.push(value.to_owned());
             }
         }
         Ok(found)

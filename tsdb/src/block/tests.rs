@@ -138,7 +138,7 @@ fn matchers_select_as_naive_matching_does() {
             assert_eq!(found, naive, "{matchers:?}");
             let values: std::collections::BTreeSet<_> =
                 naive.iter().filter_map(|labels| labels.get("i")).map(str::to_owned).collect();
-            assert_eq!(block.label_values("i", &matchers).unwrap(), values);
+            assert_eq!(block.label_values("i", &matchers).unwrap(), values.into_iter().collect::<Vec<_>>());
             let names: std::collections::BTreeSet<_> =
                 naive.iter().flat_map(|labels| labels.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>()).collect();
             assert_eq!(block.label_names(&matchers).unwrap(), names);

@@ -145,6 +145,13 @@ impl SeriesContract for HeadSeries {
         self.labels.clone().unwrap_or_else(|| self.head.labels_at(self.slot))
     }
 
+    fn labels_of(&self, names: &[String]) -> Labels {
+        match &self.labels {
+            Some(labels) => labels.filtered(|name| names.iter().any(|known| known.as_bytes() == name)),
+            None => self.head.labels_where(self.slot, |name| names.iter().any(|known| known == name)),
+        }
+    }
+
     fn read(&self, columns: &mut Columns) -> Result<(), StorageError> {
         let Some(cell) = self.head.slab.cell(self.slot) else {
             return Ok(());

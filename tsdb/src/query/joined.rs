@@ -102,12 +102,21 @@ impl Querier for DbQuerier {
         }
         let mut values = Vec::new();
         if head_meets {
-            values.extend(self.head.label_values(name, matchers, 0)?);
+            append(&mut values, self.head.label_values(name, matchers, 0)?);
         }
         for block in &self.blocks {
-            values.extend(block.label_values(name, matchers)?);
+            append(&mut values, block.label_values(name, matchers)?);
         }
         Ok(first(values, limit))
+    }
+}
+
+/// Puts the texts behind the others; nothing is moved if they are the first.
+fn append(all: &mut Vec<String>, mut texts: Vec<String>) {
+    if all.is_empty() {
+        *all = texts;
+    } else {
+        all.append(&mut texts);
     }
 }
 
