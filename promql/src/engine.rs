@@ -276,7 +276,7 @@ impl Engine {
             cancel: &options.cancel,
             budget: Arc::new(Budget::new(own, self.config.max_bytes, total, self.config.max_memory)),
             settings,
-            meters: (0..plan.nodes).map(|_| Meter::default()).collect(),
+            meters: account::stepwise(&plan).into_iter().map(Meter::new).collect(),
             clock,
             notes: Mutex::new(Notes::default()),
             storage_annotations: Mutex::new(Annotations::new()),

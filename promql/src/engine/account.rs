@@ -1,15 +1,16 @@
 //! How many samples upstream's engine would hold, at most, and how many it would count: reckoned from what every node
 //! of the plan gave and looked at.
 //!
-//! Upstream evaluates node by node, holds each result whole, and counts a step's output on top of all inputs. This
+//! Upstream evaluates node by node, holds each result whole, and where it goes step by step counts what it takes of its
+//! inputs for a step once more, and the outputs so far. This
 //! engine holds far less; but its limit and its statistics are to be the same, so that a query is refused by both or by
 //! neither. Matchers pushed down are the one difference: what is not read is not counted.
 
 use crate::ast::{AggregateOp, Extension, ValueType};
-use crate::exec::meter::{Loads, Meter};
+use crate::exec::meter::{Loads, Meter, StepCounts};
 use crate::exec::{Settings, inner_steps};
 use crate::function::Apply;
-use crate::plan::{Node, NodeKind, Subquery};
+use crate::plan::{Node, NodeKind, Plan, Subquery};
 use crate::value::Steps;
 
 /// What a query took, by upstream's reckoning.
@@ -17,6 +18,37 @@ pub(super) struct Account<'a> {
     meters: &'a [Meter],
     settings: Settings,
     peak: u64,
+}
+
+/// For each node of a plan, whether its result must be counted step by step: operators that upstream evaluates step by
+/// step, and what they work on.
+pub(super) fn stepwise(plan: &Plan) -> Vec<bool> {
+    let mut marked = vec![false; plan.nodes];
+    mark(&plan.root, &mut marked);
+    marked
+}
+
+fn mark(node: &Node, marked: &mut [bool]) {
+    let inputs: Vec<&Node> = if goes_by_step(node) { node.children() } else { Vec::new() };
+    let itself = (!inputs.is_empty()).then_some(node);
+    for node in inputs.into_iter().chain(itself).filter(|node| node.value_type == ValueType::Vector) {
+        marked[node.id] = true;
+    }
+    node.children().into_iter().for_each(|child| mark(child, marked));
+}
+
+fn goes_by_step(node: &Node) -> bool {
+    let of_selector = |args: &[Node]| matches!(args, [Node { kind: NodeKind::Select(_), .. }]);
+    match &node.kind {
+        NodeKind::Binary(_) => true,
+        NodeKind::Aggregate(aggregate) => aggregate.op == AggregateOp::CountValues,
+        NodeKind::Call { function, args } => match function.apply {
+            Apply::Window(_) | Apply::AbsentOverTime | Apply::LabelReplace | Apply::LabelJoin | Apply::Info => false,
+            Apply::Timestamp | Apply::StartTimestamp => !of_selector(args),
+            _ => true,
+        },
+        _ => false,
+    }
 }
 
 /// Samples looked at by a part of a plan.
@@ -89,14 +121,14 @@ impl<'a> Account<'a> {
                 let with_param = param.fold(base, |held, param| self.held(param, steps, held));
                 let held = self.held(&aggregate.child, steps, with_param);
                 if aggregate.op == AggregateOp::CountValues {
-                    self.reach(held + points);
+                    self.step_by_step(node, steps, held);
                 }
                 self.reach(base + points)
             }
             NodeKind::Binary(binary) => {
                 let sides = self.held(&binary.lhs, steps, base);
                 let sides = self.held(&binary.rhs, steps, sides);
-                self.reach(sides + points);
+                self.step_by_step(node, steps, sides);
                 base + points
             }
         }
@@ -126,9 +158,25 @@ impl<'a> Account<'a> {
             }
             _ => {
                 let held = args.iter().fold(base, |held, arg| self.held(arg, steps, held));
-                self.reach(held + points);
+                self.step_by_step(node, steps, held);
                 base + points
             }
+        }
+    }
+
+    /// On top of what is held, at each step the inputs of that step and the outputs up to it.
+    fn step_by_step(&mut self, node: &Node, steps: Steps, held: u64) {
+        let of = |node: &Node| self.meters.get(node.id).map(|meter| meter.steps().clone()).unwrap_or_default();
+        let vectors = node.children().into_iter().filter(|child| child.value_type == ValueType::Vector);
+        let inputs: Vec<StepCounts> = vectors.map(of).collect();
+        let numbers = node.children().iter().filter(|child| child.value_type == ValueType::Scalar).count() as u64;
+        let output = (node.value_type != ValueType::Scalar).then(|| of(node));
+        let mut made = 0;
+        for i in 0..steps.count {
+            made += output.as_ref().map_or(1, |output| output.samples_at(i));
+            let taken = inputs.iter().map(|input| input.series.get(i).map_or(0, |count| u64::from(*count)));
+            let taken = taken.sum::<u64>() + numbers;
+            self.reach(held + made + taken);
         }
     }
 

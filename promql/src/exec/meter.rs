@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use model::sample::is_stale;
+
 use super::{Batch, BoxOperator, Context, Operator};
 use crate::error::{Error, Limit};
-use crate::value::Column;
+use crate::value::{Column, Points};
 
 /// Of one node.
 #[derive(Debug, Default)]
@@ -17,6 +19,43 @@ pub(crate) struct Meter {
     /// Time spent in it and in what stands below it.
     pub(crate) nanos: AtomicU64,
     loads: Mutex<Loads>,
+    /// Whether its result is counted step by step.
+    stepwise: bool,
+    steps: Mutex<StepCounts>,
+}
+
+/// What a result has at each step.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct StepCounts {
+    /// Series with a point.
+    pub(crate) series: Vec<u32>,
+    /// What their points count for; empty if that is one each.
+    pub(crate) samples: Vec<u64>,
+}
+
+impl StepCounts {
+    fn add(&mut self, points: &Points) {
+        self.series.resize(points.len(), 0);
+        if points.histograms.is_some() && self.samples.is_empty() {
+            self.samples = self.series.iter().map(|count| u64::from(*count)).collect();
+        }
+        if points.histograms.is_none() {
+            self.series
+                .iter_mut()
+                .zip(&points.floats)
+                .for_each(|(count, value)| *count += u32::from(!is_stale(*value)));
+        } else {
+            let present = (0..points.len()).map(|i| u32::from(points.is_present(i)));
+            self.series.iter_mut().zip(present).for_each(|(count, present)| *count += present);
+        }
+        self.samples.iter_mut().enumerate().for_each(|(i, count)| *count += points.samples_at(i));
+    }
+
+    /// What the points of step `i` count for.
+    pub(crate) fn samples_at(&self, i: usize) -> u64 {
+        let series = || self.series.get(i).map_or(0, |count| u64::from(*count));
+        self.samples.get(i).copied().unwrap_or_else(series)
+    }
 }
 
 /// Samples that a node looked at in storage or in a subquery.
@@ -53,6 +92,15 @@ pub(crate) struct Worked {
 }
 
 impl Meter {
+    /// One whose node's result is counted step by step, if `stepwise`.
+    pub(crate) fn new(stepwise: bool) -> Self {
+        Self { stepwise, ..Self::default() }
+    }
+
+    pub(crate) fn steps(&self) -> MutexGuard<'_, StepCounts> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn loads(&self) -> MutexGuard<'_, Loads> {
         self.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,6 +153,10 @@ impl Operator for Metered<'_> {
         let Some(batch) = batch? else { return Ok(None) };
         let points: u64 = batch.iter().map(|column| column.points.samples()).sum();
         let bytes: u64 = batch.iter().map(|column| column.points.bytes()).sum();
+        if self.meter.stepwise {
+            let mut steps = self.meter.steps();
+            batch.iter().for_each(|column| steps.add(&column.points));
+        }
         self.meter.series.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.meter.bytes.fetch_add(bytes, Ordering::Relaxed);
         let held = self.meter.points.fetch_add(points, Ordering::Relaxed) + points;

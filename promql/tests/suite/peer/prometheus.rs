@@ -77,17 +77,27 @@ impl Prometheus {
     }
 
     /// The answer to a range query: start, end and step in seconds.
-    pub(crate) fn range(&self, query: &str, (start, end, step): (i64, i64, i64)) -> Result<Matrix, String> {
+    pub(crate) fn range(&self, query: &str, times: (i64, i64, i64)) -> Result<Matrix, String> {
+        let data = self.data(query, times)?;
+        Ok(data["result"].as_array().unwrap().iter().map(series).collect())
+    }
+
+    /// The most samples it held at a time for that answer.
+    pub(crate) fn peak_samples(&self, query: &str, times: (i64, i64, i64)) -> Result<u64, String> {
+        Ok(self.data(query, times)?["stats"]["samples"]["peakSamples"].as_u64().unwrap())
+    }
+
+    fn data(&self, query: &str, (start, end, step): (i64, i64, i64)) -> Result<Value, String> {
         let encoded: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
-        let path = format!("/api/v1/query_range?query={encoded}&start={start}&end={end}&step={step}");
+        let path = format!("/api/v1/query_range?query={encoded}&start={start}&end={end}&step={step}&stats=true");
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let json: Value = serde_json::from_str(body).unwrap();
+        let mut json: Value = serde_json::from_str(body).unwrap();
         match json["status"].as_str() {
-            Some("success") => Ok(json["data"]["result"].as_array().unwrap().iter().map(series).collect()),
+            Some("success") => Ok(json["data"].take()),
             _ => Err(json["error"].as_str().unwrap_or("no error").to_owned()),
         }
     }
