@@ -12,6 +12,8 @@ pub mod kubernetes;
 mod nomad;
 mod refresh;
 
+use std::pin::Pin;
+
 use net::client::ClientError;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,6 +33,8 @@ pub struct Update {
     pub job: String,
     /// Which of its discoveries, counted from 0.
     pub discovery: usize,
+    /// Whose they are; see [`Sink::of_generation`].
+    pub generation: u64,
     /// The groups.
     pub groups: Vec<TargetGroup>,
 }
@@ -40,18 +44,25 @@ pub struct Update {
 pub struct Sink {
     job: String,
     discovery: usize,
+    generation: u64,
     updates: mpsc::Sender<Update>,
 }
 
 impl Sink {
     /// For discovery number `discovery` of `job`.
     pub fn new(job: &str, discovery: usize, updates: mpsc::Sender<Update>) -> Self {
-        Self { job: job.to_owned(), discovery, updates }
+        Self { job: job.to_owned(), discovery, generation: 0, updates }
+    }
+
+    /// Its updates bear a number that tells them from those of discoveries before, which may still wait to be read.
+    #[must_use]
+    pub fn of_generation(self, generation: u64) -> Self {
+        Self { generation, ..self }
     }
 
     /// Sends changed groups; waits while the manager is behind. `false` once the manager is gone.
     pub async fn send(&self, groups: Vec<TargetGroup>) -> bool {
-        let update = Update { job: self.job.clone(), discovery: self.discovery, groups };
+        let update = Update { job: self.job.clone(), discovery: self.discovery, generation: self.generation, groups };
         self.updates.send(update).await.is_ok()
     }
 }
@@ -73,6 +84,9 @@ impl Context {
         Self { metrics, user_agent: user_agent.to_owned(), watches: kubernetes::Watches::default() }
     }
 }
+
+/// A mechanism that is ready to run.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One configured mechanism.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,44 +131,43 @@ impl Discovery {
     /// # Errors
     /// If its HTTP client cannot be built.
     pub async fn start(self, sink: Sink, metrics: Metrics, user_agent: &str) -> Result<JoinHandle<()>, ClientError> {
-        self.start_in(sink, &Context::new(metrics, user_agent)).await
+        Ok(tokio::spawn(self.prepare(sink, &Context::new(metrics, user_agent)).await?))
     }
 
-    /// As [`Discovery::start`], sharing what can be shared with all others that are started in `context`.
+    /// Builds it with all that may fail, sharing what can be shared with all others of `context`. It does nothing until it
+    /// is polled; then it is as [`Discovery::start`] says.
     ///
     /// # Errors
     /// As [`Discovery::start`].
-    pub async fn start_in(self, sink: Sink, context: &Context) -> Result<JoinHandle<()>, ClientError> {
+    pub async fn prepare(self, sink: Sink, context: &Context) -> Result<Running, ClientError> {
         let Context { metrics, user_agent, .. } = context.clone();
         let user_agent = user_agent.as_str();
         Ok(match self {
-            Discovery::Static(configs) => tokio::spawn(async move {
+            Discovery::Static(configs) => Box::pin(async move {
                 sink.send(static_groups(&configs)).await;
             }),
-            Discovery::File(config) => tokio::spawn(file::run(config, sink, metrics)),
+            Discovery::File(config) => Box::pin(file::run(config, sink, metrics)),
             Discovery::Http(config) => {
                 let interval = config.refresh_interval.as_std();
                 let source = http::Http::new(*config, metrics.clone(), user_agent).await?;
-                tokio::spawn(refresh::run(source, interval, sink, metrics))
+                Box::pin(refresh::run(source, interval, sink, metrics))
             }
             Discovery::Dns(config) => {
                 let interval = config.refresh_interval.as_std();
-                tokio::spawn(refresh::run(dns::Dns::new(config, metrics.clone()), interval, sink, metrics))
+                Box::pin(refresh::run(dns::Dns::new(config, metrics.clone()), interval, sink, metrics))
             }
             Discovery::Docker(config) => {
                 let interval = config.refresh_interval.as_std();
                 let source = docker::Docker::new(*config, user_agent).await?;
-                tokio::spawn(refresh::run(source, interval, sink, metrics))
+                Box::pin(refresh::run(source, interval, sink, metrics))
             }
             Discovery::Nomad(config) => {
                 let interval = config.refresh_interval.as_std();
                 let source = nomad::Nomad::new(*config, user_agent).await?;
-                tokio::spawn(refresh::run(source, interval, sink, metrics))
+                Box::pin(refresh::run(source, interval, sink, metrics))
             }
-            Discovery::Consul(config) => {
-                tokio::spawn(consul::Consul::new(*config, metrics, user_agent).await?.run(sink))
-            }
-            Discovery::Kubernetes(config) => tokio::spawn(kubernetes::run(*config, sink, context.clone())),
+            Discovery::Consul(config) => Box::pin(consul::Consul::new(*config, metrics, user_agent).await?.run(sink)),
+            Discovery::Kubernetes(config) => Box::pin(kubernetes::run(*config, sink, context.clone())),
         })
     }
 }

@@ -1,19 +1,19 @@
 //! The manager: one actor that owns all pools and their discoveries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::client::ClientError;
+use net::client::{ClientError, HttpClient};
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::JobConfig;
-use crate::discovery::{self, Discovery, Update};
+use crate::discovery::{self, Discovery, Sink, Update};
 use crate::metrics::Metrics;
-use crate::pool::{Pool, PoolView, Shared};
+use crate::pool::{self, Pool, PoolView, Shared};
 use crate::target::TargetGroup;
 
 /// How many events may wait for the manager.
@@ -23,8 +23,12 @@ const EVENTS_MAX: usize = 256;
 const SYNC_DELAY: Duration = Duration::from_millis(250);
 const _: () = assert!(SYNC_DELAY.as_millis() + discovery::kubernetes::GATHER.as_millis() < 1000, "a second");
 
+/// How long the targets of discoveries that a reload replaced are kept for want of word from the new ones.
+const SUCCESSION_PATIENCE: Duration = Duration::from_secs(5);
+
 enum Event {
-    Apply(Vec<JobConfig>, oneshot::Sender<Result<(), ApplyError>>),
+    Prepare(Vec<JobConfig>, oneshot::Sender<Result<Prepared, ApplyError>>),
+    Apply(Prepared, oneshot::Sender<Result<(), ApplyError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -32,7 +36,7 @@ enum Event {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
-    /// A job's HTTP client cannot be built.
+    /// An HTTP client of a job or its discoveries cannot be built.
     #[error("scrape config {job:?}: {source}")]
     Client {
         /// The job.
@@ -40,9 +44,29 @@ pub enum ApplyError {
         /// Why.
         source: ClientError,
     },
+    /// Another configuration came into force since this one was prepared.
+    #[error("another configuration was applied in the meantime")]
+    Outdated,
     /// The manager has ended.
     #[error("the scrape manager has stopped")]
     Stopped,
+}
+
+/// Jobs of which everything that can fail is done, and nothing is in force. Dropping it changes nothing.
+pub struct Prepared {
+    /// That of the manager when it was prepared.
+    generation: u64,
+    jobs: Vec<Change>,
+}
+
+/// What becomes of one job.
+enum Change {
+    /// Nothing.
+    None(String),
+    /// Another pool, the same discoveries.
+    Pool(JobConfig, HttpClient),
+    /// Both, or a new job.
+    All(JobConfig, HttpClient, Vec<discovery::Running>),
 }
 
 /// Talks to the manager; cheap to clone.
@@ -58,6 +82,8 @@ struct Job {
     /// What each of the job's discoveries last said, by its number and the group's source.
     groups: HashMap<(usize, String), TargetGroup>,
     discoveries: Vec<JoinHandle<()>>,
+    /// That of its discoveries: updates of others were sent by those before.
+    generation: u64,
     /// Whether something changed since the last sync.
     dirty: bool,
 }
@@ -67,29 +93,40 @@ struct Actor {
     /// Of all discoveries, whatever is reloaded.
     context: discovery::Context,
     jobs: BTreeMap<String, Job>,
+    /// How many configurations were put into force.
+    generation: u64,
     updates: mpsc::Sender<Update>,
     views: Arc<RwLock<BTreeMap<String, PoolView>>>,
 }
 
 impl Manager {
-    /// Starts the manager without any job.
-    pub fn start(shared: Shared) -> Self {
+    /// Starts the manager without any job. Its discoveries share what can be shared with all others of `context`.
+    pub fn start(shared: Shared, context: discovery::Context) -> Self {
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let (updates, updated) = mpsc::channel(EVENTS_MAX);
         let views = Arc::new(RwLock::new(BTreeMap::new()));
-        let context = discovery::Context::new(shared.metrics.clone(), &shared.user_agent);
-        let actor = Actor { shared, context, jobs: BTreeMap::new(), updates, views: Arc::clone(&views) };
+        let actor = Actor { shared, context, jobs: BTreeMap::new(), generation: 0, updates, views: Arc::clone(&views) };
         tokio::spawn(actor.run(received, updated));
         Self { events, views }
+    }
+
+    /// Does everything that can fail of running these jobs, and changes nothing yet.
+    ///
+    /// # Errors
+    /// If a job cannot be run.
+    pub async fn prepare(&self, jobs: Vec<JobConfig>) -> Result<Prepared, ApplyError> {
+        let (reply, answer) = oneshot::channel();
+        self.events.send(Event::Prepare(jobs, reply)).await.map_err(|_| ApplyError::Stopped)?;
+        answer.await.map_err(|_| ApplyError::Stopped)?
     }
 
     /// Runs these jobs from now on: what did not change goes on undisturbed.
     ///
     /// # Errors
-    /// If a job cannot be run; jobs before it may have changed already, so check configurations first.
-    pub async fn apply(&self, jobs: Vec<JobConfig>) -> Result<(), ApplyError> {
+    /// If something else was applied since they were prepared. Nothing has changed then.
+    pub async fn apply(&self, prepared: Prepared) -> Result<(), ApplyError> {
         let (reply, answer) = oneshot::channel();
-        self.events.send(Event::Apply(jobs, reply)).await.map_err(|_| ApplyError::Stopped)?;
+        self.events.send(Event::Apply(prepared, reply)).await.map_err(|_| ApplyError::Stopped)?;
         answer.await.map_err(|_| ApplyError::Stopped)?
     }
 
@@ -119,9 +156,10 @@ impl Actor {
             };
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(Event::Apply(jobs, reply)) => {
-                        // Whoever asked may have gone.
-                        let _sent = reply.send(self.apply(jobs).await);
+                    // Whoever asked may have gone.
+                    Some(Event::Prepare(jobs, reply)) => drop(reply.send(self.prepare(jobs).await)),
+                    Some(Event::Apply(prepared, reply)) => {
+                        let _sent = reply.send(self.apply(prepared).await);
                         sync_at.get_or_insert_with(|| Instant::now() + SYNC_DELAY);
                     }
                     Some(Event::Close(reply)) => {
@@ -143,9 +181,39 @@ impl Actor {
         }
     }
 
-    async fn apply(&mut self, jobs: Vec<JobConfig>) -> Result<(), ApplyError> {
-        let removed: Vec<String> =
-            self.jobs.keys().filter(|name| !jobs.iter().any(|job| job.name == **name)).cloned().collect();
+    async fn prepare(&self, configs: Vec<JobConfig>) -> Result<Prepared, ApplyError> {
+        let mut jobs = Vec::with_capacity(configs.len());
+        for config in configs {
+            let name = config.name.clone();
+            jobs.push(self.prepare_job(config).await.map_err(|source| ApplyError::Client { job: name, source })?);
+        }
+        Ok(Prepared { generation: self.generation, jobs })
+    }
+
+    async fn prepare_job(&self, config: JobConfig) -> Result<Change, ClientError> {
+        let known = self.jobs.get(&config.name).map(|job| &job.config);
+        if known == Some(&config) {
+            return Ok(Change::None(config.name));
+        }
+        let client = pool::client(&config, &self.shared).await?;
+        if known.is_some_and(|known| discovery::is_same(known, &config)) {
+            return Ok(Change::Pool(config, client));
+        }
+        let mut discoveries = Vec::new();
+        for (number, discovery) in Discovery::all_of(&config.discovery).into_iter().enumerate() {
+            let sink = Sink::new(&config.name, number, self.updates.clone()).of_generation(self.generation + 1);
+            discoveries.push(discovery.prepare(sink, &self.context).await?);
+        }
+        Ok(Change::All(config, client, discoveries))
+    }
+
+    async fn apply(&mut self, prepared: Prepared) -> Result<(), ApplyError> {
+        if prepared.generation != self.generation {
+            return Err(ApplyError::Outdated);
+        }
+        self.generation += 1;
+        let names: BTreeSet<&str> = prepared.jobs.iter().map(Change::name).collect();
+        let removed: Vec<String> = self.jobs.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
         for name in removed {
             if let Some(mut job) = self.jobs.remove(&name) {
                 job.discoveries.iter().for_each(JoinHandle::abort);
@@ -153,44 +221,67 @@ impl Actor {
                 self.views.write().remove(&name);
             }
         }
-        for config in jobs {
-            let name = config.name.clone();
-            self.apply_job(config).await.map_err(|source| ApplyError::Client { job: name, source })?;
+        for change in prepared.jobs {
+            match change {
+                Change::None(_) => {}
+                Change::Pool(config, client) => self.apply_pool(config, client).await,
+                Change::All(config, client, discoveries) => self.apply_all(config, client, discoveries).await,
+            }
         }
         Ok(())
     }
 
-    async fn apply_job(&mut self, config: JobConfig) -> Result<(), ClientError> {
-        if let Some(job) = self.jobs.get_mut(&config.name) {
-            if job.config == config {
-                return Ok(());
-            }
-            if discovery::is_same(&job.config, &config) {
-                job.pool.reload(config.clone(), self.shared.clone(), job.groups.values()).await?;
-                job.config = config;
-                self.views.write().insert(job.config.name.clone(), job.pool.view());
-                return Ok(());
-            }
-            // Groups are kept until the new discoveries speak, so that targets they find again are not interrupted.
-            job.pool.reload(config.clone(), self.shared.clone(), job.groups.values()).await?;
-            // New ones first: a watch that they share with the old ones goes on.
-            let discoveries = start_discoveries(&config, &self.context, &self.updates).await?;
-            job.discoveries.iter().for_each(JoinHandle::abort);
-            job.groups.clear();
-            job.discoveries = discoveries;
-            job.config = config;
-            return Ok(());
-        }
-        let pool = Pool::new(config.clone(), self.shared.clone()).await?;
-        let discoveries = start_discoveries(&config, &self.context, &self.updates).await?;
-        self.views.write().insert(config.name.clone(), pool.view());
+    /// Runs a known job's pool under another configuration, or starts the pool of a new one.
+    async fn apply_pool(&mut self, config: JobConfig, client: HttpClient) {
         let name = config.name.clone();
-        self.jobs.insert(name, Job { config, pool, groups: HashMap::new(), discoveries, dirty: true });
-        Ok(())
+        let shared = self.shared.clone();
+        let view = match self.jobs.get_mut(&name) {
+            Some(job) => {
+                job.pool.reload(config.clone(), client, shared, job.groups.values()).await;
+                job.config = config;
+                job.pool.view()
+            }
+            None => {
+                let pool = Pool::new(config.clone(), client, shared);
+                let view = pool.view();
+                let (groups, discoveries) = (HashMap::new(), Vec::new());
+                let job = Job { config, pool, groups, discoveries, generation: self.generation, dirty: true };
+                self.jobs.insert(name.clone(), job);
+                view
+            }
+        };
+        self.views.write().insert(name, view);
+    }
+
+    async fn apply_all(&mut self, config: JobConfig, client: HttpClient, discoveries: Vec<discovery::Running>) {
+        let name = config.name.clone();
+        self.apply_pool(config, client).await;
+        let Some(job) = self.jobs.get_mut(&name) else { return };
+        // New ones first: a watch that they share with the old ones goes on.
+        let mut started: Vec<_> = discoveries.into_iter().map(tokio::spawn).collect();
+        job.discoveries.iter().for_each(JoinHandle::abort);
+        job.generation = self.generation;
+        // Targets stay until the new discoveries speak, so that those they find again are not interrupted; but not for
+        // ever, should they have nothing to say.
+        job.groups.clear();
+        match started.is_empty() {
+            true => job.dirty = true,
+            false => {
+                let silence = Sink::new(&name, 0, self.updates.clone()).of_generation(self.generation);
+                started.push(tokio::spawn(async move {
+                    tokio::time::sleep(SUCCESSION_PATIENCE).await;
+                    silence.send(Vec::new()).await;
+                }));
+            }
+        }
+        job.discoveries = started;
     }
 
     fn update(&mut self, update: Update) {
         let Some(job) = self.jobs.get_mut(&update.job) else { return };
+        if update.generation != job.generation {
+            return;
+        }
         for group in update.groups {
             let key = (update.discovery, group.source.clone());
             match group.targets.is_empty() {
@@ -222,17 +313,13 @@ impl Actor {
     }
 }
 
-async fn start_discoveries(
-    config: &JobConfig,
-    context: &discovery::Context,
-    updates: &mpsc::Sender<Update>,
-) -> Result<Vec<JoinHandle<()>>, ClientError> {
-    let mut tasks = Vec::new();
-    for (number, discovery) in Discovery::all_of(&config.discovery).into_iter().enumerate() {
-        let sink = discovery::Sink::new(&config.name, number, updates.clone());
-        tasks.push(discovery.start_in(sink, context).await?);
+impl Change {
+    fn name(&self) -> &str {
+        match self {
+            Change::None(name) => name,
+            Change::Pool(config, _) | Change::All(config, ..) => &config.name,
+        }
     }
-    Ok(tasks)
 }
 
 impl Metrics {
@@ -246,3 +333,6 @@ impl Metrics {
         self.active_series.remove(&labels);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,17 +108,21 @@ pub fn plan<'a>(job: &JobConfig, groups: impl IntoIterator<Item = &'a TargetGrou
     plan
 }
 
+/// What makes the requests of a job.
+///
+/// # Errors
+/// If the job's settings cannot be used.
+pub async fn client(job: &JobConfig, shared: &Shared) -> Result<HttpClient, ClientError> {
+    HttpClient::new(job.written.http_client(), &shared.user_agent).await
+}
+
 impl Pool {
-    /// A pool without targets yet.
-    ///
-    /// # Errors
-    /// If the job's HTTP client cannot be built.
-    pub async fn new(job: JobConfig, shared: Shared) -> Result<Self, ClientError> {
-        Self::with_budget(job, shared, Arc::default()).await
+    /// A pool without targets yet, whose requests `client` makes; see [`client`].
+    pub fn new(job: JobConfig, client: HttpClient, shared: Shared) -> Self {
+        Self::with_budget(job, client, shared, Arc::default())
     }
 
-    async fn with_budget(job: JobConfig, shared: Shared, budget: Arc<SeriesBudget>) -> Result<Self, ClientError> {
-        let client = HttpClient::new(job.written.http_client(), &shared.user_agent).await?;
+    fn with_budget(job: JobConfig, client: HttpClient, shared: Shared, budget: Arc<SeriesBudget>) -> Self {
         let fetcher = Fetcher::new(&job);
         let failures = FailureLog::at(&job.written.scrape_failure_log_file);
         shared.metrics.pools.inc();
@@ -135,7 +139,7 @@ impl Pool {
             budget,
             forced_error: Mutex::new(None),
         };
-        Ok(Self { context: Arc::new(context), active: HashMap::new(), dropped: Vec::new(), dropped_count: 0 })
+        Self { context: Arc::new(context), active: HashMap::new(), dropped: Vec::new(), dropped_count: 0 }
     }
 
     /// The job it runs.
@@ -233,24 +237,21 @@ impl Pool {
     }
 
     /// Goes on under another configuration; targets that stay keep their series.
-    ///
-    /// # Errors
-    /// If the job's HTTP client cannot be built; the pool then goes on as it was.
     pub async fn reload<'a>(
         &mut self,
         job: JobConfig,
+        client: HttpClient,
         shared: Shared,
         groups: impl IntoIterator<Item = &'a TargetGroup>,
-    ) -> Result<(), ClientError> {
+    ) {
         let plan = plan(&job, groups);
         // Series that are handed over keep their places.
-        let mut fresh = Pool::with_budget(job, shared, Arc::clone(&self.context.budget)).await?;
+        let mut fresh = Pool::with_budget(job, client, shared, Arc::clone(&self.context.budget));
         let all = self.active.keys().copied().collect();
         let memories =
             self.stop(all, |hash| if plan.wanted.contains_key(&hash) { Stop::HandOver } else { Stop::MarkStale }).await;
         fresh.apply(plan, memories.into_iter().collect()).await;
         *self = fresh;
-        Ok(())
     }
 
     /// Stops all loops; all series go stale.

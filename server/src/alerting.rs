@@ -7,8 +7,7 @@ use anyhow::{Context, Result};
 use model::labels::Labels;
 use parking_lot::RwLock;
 use rules::notifier::{HttpNotifier, Notice, Notifier, QueueLimits};
-use scraper::discovery::{Discovery, Sink, Update};
-use scraper::metrics::Metrics;
+use scraper::discovery::{Context as DiscoveryContext, Discovery, Sink, Update};
 use scraper::target::TargetGroup;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -61,13 +60,13 @@ pub async fn configured(
     loaded: &Config,
     flags: &NotificationFlags,
     rule_metrics: &rules::metrics::Metrics,
-    scrape_metrics: &Metrics,
+    discovery: &DiscoveryContext,
 ) -> Result<Configured> {
     let external = loaded.global.external_labels.clone();
     let limits = QueueLimits { capacity: flags.queue_capacity, batch: flags.batch_size };
     let notifier = HttpNotifier::new(loaded.alerting.notifier(), external, limits, rule_metrics, USER_AGENT).await?;
     let notifier = Arc::new(notifier);
-    let discovery = AlertmanagerDiscovery::start(&loaded.alerting, &notifier, scrape_metrics).await?;
+    let discovery = AlertmanagerDiscovery::start(&loaded.alerting, &notifier, discovery).await?;
     Ok(Configured { notifier, _discovery: discovery })
 }
 
@@ -91,7 +90,11 @@ impl AlertmanagerDiscovery {
     ///
     /// # Errors
     /// If a discovery's HTTP client cannot be built.
-    pub async fn start(config: &AlertingConfig, notifier: &Arc<HttpNotifier>, metrics: &Metrics) -> Result<Self> {
+    pub async fn start(
+        config: &AlertingConfig,
+        notifier: &Arc<HttpNotifier>,
+        context: &DiscoveryContext,
+    ) -> Result<Self> {
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
         let mut sets: Vec<Groups> = Vec::new();
         let mut discoveries = Vec::new();
@@ -104,8 +107,8 @@ impl AlertmanagerDiscovery {
                     continue;
                 }
                 let sink = Sink::new(&set.to_string(), number, sender.clone());
-                let started = discovery.start(sink, metrics.clone(), USER_AGENT).await;
-                discoveries.push(started.context("alerting: discovery")?);
+                let prepared = discovery.prepare(sink, context).await.context("alerting: discovery")?;
+                discoveries.push(tokio::spawn(prepared));
             }
             notifier.set_discovered(set, &discovered(&groups));
             sets.push(groups);
@@ -117,7 +120,7 @@ impl AlertmanagerDiscovery {
 }
 
 async fn follow(mut updates: mpsc::Receiver<Update>, mut sets: Vec<Groups>, notifier: Arc<HttpNotifier>) {
-    while let Some(Update { job, discovery, groups }) = updates.recv().await {
+    while let Some(Update { job, discovery, groups, .. }) = updates.recv().await {
         let Some((set, known)) = job.parse().ok().and_then(|set: usize| Some((set, sets.get_mut(set)?))) else {
             continue;
         };

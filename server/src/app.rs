@@ -24,13 +24,14 @@ use rules::group::GroupContext;
 use rules::manager::{Defaults, Manager as RuleManager};
 use rules::notifier::Notifier;
 use rules::restore::RestoreConfig;
+use scraper::discovery::Context as DiscoveryContext;
 use scraper::manager::Manager as ScrapeManager;
 use scraper::pool::Shared;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tsdb::Db;
 
 use crate::alerting::{Fanout, configured};
-use crate::config::{self, Config, Reading, Variables};
+use crate::config::{self, Config, Reading, StorageConfig, Variables};
 use crate::evaluator::EngineEvaluator;
 use crate::features::Features;
 use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
@@ -125,7 +126,10 @@ struct Reloader {
     notifier: Arc<Fanout>,
     senders: Arc<Senders>,
     rule_metrics: rules::metrics::Metrics,
-    scrape_metrics: scraper::metrics::Metrics,
+    /// Shared by discoveries of targets and of Alertmanagers.
+    discovery: DiscoveryContext,
+    /// What a reload that fails goes back to.
+    storage_in_force: Mutex<StorageConfig>,
     /// The context of rule groups in force, and what of the configuration it depends on.
     context: Mutex<Option<(Arc<GroupContext>, Labels)>>,
 }
@@ -162,18 +166,20 @@ impl App {
         let external_url = options.web.external_url.clone().unwrap_or_else(|| own_url(&addresses));
         let engine = Arc::new(Engine::new(engine_config(&options, &loaded)));
         let scrape_metrics = scraper::metrics::Metrics::register(&registry);
-        let scraper = ScrapeManager::start(Shared {
+        let discovery = DiscoveryContext::new(scrape_metrics.clone(), USER_AGENT);
+        let shared = Shared {
             storage: Arc::clone(&db) as Arc<dyn Appendable>,
-            metrics: scrape_metrics.clone(),
+            metrics: scrape_metrics,
             clock,
             offset_seed: offset_seed(&loaded.global.external_labels),
             user_agent: USER_AGENT.to_owned(),
             features: options.features.scraping(),
-        });
+        };
+        let scraper = ScrapeManager::start(shared, discovery.clone());
         let rule_metrics = rules::metrics::Metrics::register(&registry);
         let notifier = Arc::new(Fanout {
             local: options.local_router.clone(),
-            configured: RwLock::new(configured(&loaded, &options.notifications, &rule_metrics, &scrape_metrics).await?),
+            configured: RwLock::new(configured(&loaded, &options.notifications, &rule_metrics, &discovery).await?),
         });
         let http_metrics = HttpMetrics::register(&registry);
         let remote_write_metrics = RemoteWriteMetrics::register(&registry);
@@ -244,7 +250,8 @@ impl App {
             notifier: Arc::clone(&notifier),
             senders: Arc::clone(&senders),
             rule_metrics,
-            scrape_metrics,
+            discovery,
+            storage_in_force: Mutex::new(StorageConfig::default()),
             context: Mutex::new(None),
             options,
         };
@@ -430,14 +437,15 @@ impl Reloader {
     /// Puts a checked configuration into force.
     async fn run(&self, loaded: Config) -> Result<()> {
         let configured =
-            configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.scrape_metrics).await?;
+            configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.discovery).await?;
         // What may fail comes before the first change that is seen.
         let query_log = QueryLog::open(&loaded.global.query_log_file)?;
         let sources = remote::read::prepare(&loaded.remote_read, &loaded.global.external_labels, USER_AGENT).await?;
         let destinations = self.senders.prepare(&loaded.remote_write, &loaded.global.external_labels).await?;
-        storage::apply(&self.storage, &self.options, &loaded.storage)?;
-        self.api.scraper.apply(loaded.jobs.clone()).await?;
+        let jobs = self.api.scraper.prepare(loaded.jobs.clone()).await?;
+        storage::apply(&self.storage, &self.options, &loaded.storage, &mut self.storage_in_force.lock())?;
         self.senders.apply(destinations).await?;
+        self.api.scraper.apply(jobs).await?;
         self.api.readable.apply(sources);
         self.api.query_log.switch_to(query_log);
         let external = loaded.global.external_labels.clone();

@@ -111,11 +111,21 @@ pub async fn replay(db: &Db, pending: PendingReplay) -> Result<()> {
     Ok(())
 }
 
-/// Puts what a reload may change into force.
+/// Puts what a reload may change into force, all or nothing: `in_force` is what a failure goes back to.
 ///
 /// # Errors
 /// If a setting is out of its range.
-pub fn apply(db: &Db, options: &Options, configured: &StorageConfig) -> Result<()> {
+pub fn apply(db: &Db, options: &Options, wanted: &StorageConfig, in_force: &mut StorageConfig) -> Result<()> {
+    if let Err(error) = set(db, options, wanted) {
+        // It was in force before.
+        set(db, options, in_force)?;
+        return Err(error);
+    }
+    in_force.clone_from(wanted);
+    Ok(())
+}
+
+fn set(db: &Db, options: &Options, configured: &StorageConfig) -> Result<()> {
     db.apply_retention(retention(options, configured)?)?;
     db.set_out_of_order_window(configured.tsdb.out_of_order_time_window.as_millis())?;
     db.set_stale_series_compaction_threshold(configured.tsdb.stale_series_compaction_threshold);

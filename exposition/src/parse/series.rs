@@ -347,6 +347,10 @@ impl<'a> Cursor<'a> {
             let start = self.at;
             let quoted = self.peek() == Some(b'"');
             let label = if quoted { self.string()? } else { Cow::Borrowed(self.bare_name()) };
+            // Upstream's scanner takes such a byte for the end of the page; in values it passes.
+            if label.contains('\0') {
+                return Err(self.expected_at(start, "a name without NUL"));
+            }
             self.skip_blanks();
             let after_value = !quoted || self.peek() == Some(b'=');
             if !after_value {

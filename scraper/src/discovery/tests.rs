@@ -263,7 +263,7 @@ async fn discoveries_of_one_server_share_a_watch_that_survives_410() {
         let config = section(&format!("{{role: {role}, api_server: 'http://{address}'{extra}}}"));
         let (sender, updates) = mpsc::channel(8);
         let discovery = Discovery::Kubernetes(Box::new(config));
-        (updates, discovery.start_in(Sink::new("job", 0, sender), &context).await.unwrap())
+        (updates, tokio::spawn(discovery.prepare(Sink::new("job", 0, sender), &context).await.unwrap()))
     };
     let (mut first, first_task) = start("pod", "").await;
     let (mut second, second_task) = start("pod", "").await;
