@@ -28,3 +28,5 @@ pub mod scrape_loop;
 pub mod series_budget;
 pub mod series_cache;
 pub mod target;
+#[cfg(test)]
+mod testing;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use model::duration::Duration;
 use model::labels::Labels;
 use model::storage::Appendable;
 use net::client::{ClientError, HttpClient};
@@ -36,6 +37,8 @@ pub struct Shared {
     pub user_agent: String,
     /// Experimental parts that are switched on.
     pub features: Features,
+    /// How far a scrape may be from its time and still bear it; at most a hundredth of the interval counts.
+    pub timestamp_tolerance: Duration,
 }
 
 struct Active {
@@ -136,6 +139,8 @@ impl Pool {
             clock: shared.clock,
             offset_seed: shared.offset_seed,
             features: shared.features,
+            timestamp_tolerance: shared.timestamp_tolerance,
+            user_agent: shared.user_agent,
             budget,
             forced_error: Mutex::new(None),
         };

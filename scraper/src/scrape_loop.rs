@@ -25,8 +25,9 @@ use crate::target::{Health, Target};
 
 /// Pages up to this size are parsed on the async worker; larger ones move aside so that they do not hold up others.
 const INLINE_PAGE_BYTES_MAX: usize = 256 * 1024;
-/// How far a scrape may be from its schedule and still bear the scheduled time, which compresses better.
-const TIMESTAMP_TOLERANCE_MS: i64 = 2;
+/// How far a scrape may be from its schedule and still bear the scheduled time, which compresses better; unless the server
+/// is told otherwise.
+pub const TIMESTAMP_TOLERANCE: model::duration::Duration = model::duration::Duration::from_millis(2);
 
 /// How a loop ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,10 @@ pub struct PoolContext {
     pub offset_seed: u64,
     /// What is switched on.
     pub features: Features,
+    /// See [`TIMESTAMP_TOLERANCE`].
+    pub timestamp_tolerance: model::duration::Duration,
+    /// Sent with each request.
+    pub user_agent: String,
     /// Active series of all its targets.
     pub budget: Arc<SeriesBudget>,
     /// Why no target of the pool may be scraped, if so (target limit).
@@ -77,6 +82,8 @@ pub struct ScrapeLoop {
     rules: SampleRules,
     reporter: Reporter,
     cache: SeriesCache,
+    /// Makes the requests of a target that is reached over a socket file, from its first scrape on.
+    over_socket: Option<HttpClient>,
 }
 
 /// Why a scrape failed.
@@ -101,7 +108,7 @@ impl ScrapeLoop {
         let rules =
             SampleRules::new(&pool.job, target.labels.clone(), pool.features).with_histograms(target.histograms);
         let reporter = Reporter::new(target.labels.clone(), pool.job.extra_metrics);
-        Self { pool, target, metadata, rules, reporter, cache: memory.cache }
+        Self { pool, target, metadata, rules, reporter, cache: memory.cache, over_socket: None }
     }
 
     /// Scrapes until told to stop. A scrape that takes longer than the interval makes the next ones be missed, not
@@ -157,14 +164,14 @@ impl ScrapeLoop {
     async fn scrape(&mut self, scheduled_ms: i64) {
         let started = Instant::now();
         let now_ms = self.pool.clock.now_ms();
-        let tolerance = TIMESTAMP_TOLERANCE_MS.min(self.target.interval.as_millis() / 100);
+        let tolerance = self.pool.timestamp_tolerance.as_millis().min(self.target.interval.as_millis() / 100);
         let aligned = (now_ms - scheduled_ms).abs() <= tolerance;
         let at = Timestamp(if aligned { scheduled_ms } else { now_ms });
         let timeout = self.target.timeout.as_std();
         let forced = self.pool.forced_error.lock().clone();
         let fetched = match forced {
             Some(error) => Err(ScrapeError::Forced(error)),
-            None => self.pool.fetcher.fetch(&self.pool.client, &self.target.url, timeout).await.map_err(Into::into),
+            None => self.fetch(timeout).await.map_err(Into::into),
         };
         let seconds = started.elapsed().as_secs_f64();
         let large = fetched.as_ref().is_ok_and(|page| page.body.len() > INLINE_PAGE_BYTES_MAX);
@@ -183,6 +190,16 @@ impl ScrapeLoop {
             tracing::debug!(scrape_pool = %self.pool.job.name, target = %self.target.url, %error, "scrape failed");
             self.note_failure(&error.to_string());
         }
+    }
+
+    async fn fetch(&mut self, timeout: Duration) -> Result<Page, FetchError> {
+        if let (Some(socket), None) = (&self.target.socket, &self.over_socket) {
+            let config = self.pool.job.written.http_client();
+            let client = HttpClient::over_unix_socket(config, socket.clone(), &self.pool.user_agent);
+            self.over_socket = Some(client.await?);
+        }
+        let client = self.over_socket.as_ref().unwrap_or(&self.pool.client);
+        self.pool.fetcher.fetch(client, &self.target.url, timeout).await
     }
 
     fn note_failure(&self, error: &str) {
@@ -285,3 +302,6 @@ impl ScrapeLoop {
 fn has_other_workers() -> bool {
     tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread
 }
+
+#[cfg(test)]
+mod tests;

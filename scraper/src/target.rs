@@ -1,6 +1,8 @@
 //! Targets: from discovered labels, by relabelling, to a URL and the labels every sample gets.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::duration::Duration;
@@ -20,6 +22,10 @@ const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
 const HISTOGRAM_FLAGS: [&str; 3] =
     ["__scrape_native_histograms__", "__always_scrape_classic_histograms__", "__convert_classic_histograms_to_nhcb__"];
 const PARAM_PREFIX: &str = "__param_";
+/// The socket file through which a target is reached, whatever its address.
+const UNIX_SOCKET: &str = "__unix_socket__";
+/// Stands in URLs of targets that have a socket and no address.
+const SOCKET_HOST: &str = "localhost";
 const META_PREFIX: &str = "__meta_";
 /// Labels with this prefix are gone after relabelling.
 const RESERVED_PREFIX: &str = "__";
@@ -82,6 +88,8 @@ pub struct Target {
     pub labels: Labels,
     /// Where its page is.
     pub url: Url,
+    /// The socket file through which it is reached, if not by its address.
+    pub socket: Option<PathBuf>,
     /// Time between scrapes.
     pub interval: Duration,
     /// How long a scrape may take.
@@ -138,13 +146,15 @@ pub enum TargetError {
 impl Target {
     /// A number that stays the same as long as the target does: spreads scrapes over the interval.
     pub fn hash(&self) -> u64 {
-        self.labels.hash64() ^ model::labels::hash_packed(self.url.as_str().as_bytes())
+        let socket = self.socket.as_deref().map_or(0, |path| model::labels::hash_packed(path.as_os_str().as_bytes()));
+        self.labels.hash64() ^ model::labels::hash_packed(self.url.as_str().as_bytes()) ^ socket
     }
 
     /// Whether `other` is to be scraped in the same way under the same labels.
     pub fn is_same(&self, other: &Target) -> bool {
         self.labels == other.labels
             && self.url == other.url
+            && self.socket == other.socket
             && self.interval == other.interval
             && self.timeout == other.timeout
             && self.histograms == other.histograms
@@ -189,7 +199,8 @@ pub fn from_discovered(job: &JobConfig, discovered: Labels) -> Result<Outcome, T
     if relabel::apply(&job.relabel, &mut builder) == Verdict::Drop {
         return Ok(Outcome::Dropped(discovered));
     }
-    let address = builder.get(ADDRESS).ok_or(TargetError::NoAddress)?.to_owned();
+    let socket = builder.get(UNIX_SOCKET).map(PathBuf::from);
+    let address = builder.get(ADDRESS).or(socket.as_ref().map(|_| "")).ok_or(TargetError::NoAddress)?.to_owned();
     if address.contains('/') {
         return Err(TargetError::BadAddress(address));
     }
@@ -200,15 +211,15 @@ pub fn from_discovered(job: &JobConfig, discovered: Labels) -> Result<Outcome, T
         return Err(TargetError::BadDuration { label: SCRAPE_TIMEOUT, reason });
     }
     let histograms = histograms_of(&builder, job.histograms)?;
-    let url = target_url(job, &builder, &address)?;
-    if builder.get(INSTANCE).is_none() {
+    let url = target_url(job, &builder, if address.is_empty() { SOCKET_HOST } else { &address })?;
+    if builder.get(INSTANCE).is_none() && !address.is_empty() {
         builder.set(INSTANCE, &address);
     }
     builder.retain(|name, _| !name.starts_with(RESERVED_PREFIX) && !name.starts_with(META_PREFIX));
     let labels = builder.build();
     labels.validate(job.names).map_err(|e| TargetError::BadLabel(e.to_string()))?;
     let status = Mutex::new(Status::default());
-    Ok(Outcome::Target(Arc::new(Target { discovered, labels, url, interval, timeout, histograms, status })))
+    Ok(Outcome::Target(Arc::new(Target { discovered, labels, url, socket, interval, timeout, histograms, status })))
 }
 
 fn flags_of(histograms: &HistogramConfig) -> [bool; 3] {
@@ -297,6 +308,22 @@ mod tests {
         let Ok(Outcome::Target(target)) = target(&job, labels) else { panic!() };
         assert_eq!(target.url.as_str(), "http://h:1/metrics?module=x&module=b");
         assert_eq!(target.labels, labels! { "instance" => "h:1", "job" => "j", "zone" => "1" });
+    }
+
+    #[test]
+    fn a_socket_stands_for_an_address() {
+        let job = job(|_| {});
+        let socket = |labels: Labels| match target(&job, labels) {
+            Ok(Outcome::Target(target)) => target,
+            other => panic!("{other:?}"),
+        };
+        let alone = socket(labels! { "__unix_socket__" => "/run/a.sock", "__scheme__" => "https" });
+        assert_eq!((alone.url.as_str(), alone.labels.get("instance")), ("https://localhost/metrics", None));
+        assert_eq!(alone.socket, Some(PathBuf::from("/run/a.sock")));
+        let first = socket(labels! { "__unix_socket__" => "/run/a.sock", "__address__" => "h:1" });
+        let second = socket(labels! { "__unix_socket__" => "/run/b.sock", "__address__" => "h:1" });
+        assert_eq!((first.url.as_str(), first.labels.get("instance")), ("http://h:1/metrics", Some("h:1")));
+        assert!(!first.is_same(&second) && first.hash() != second.hash());
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct Options {
     pub query: QueryFlags,
     /// Rule engine.
     pub rules: RuleFlags,
+    /// How far a scrape may be from its time and still bear it.
+    pub timestamp_tolerance: Duration,
     /// As shown by `status/flags`.
     pub flags: BTreeMap<String, String>,
     /// A router in the same process, told of alerts beside those configured.
@@ -174,6 +176,7 @@ impl App {
             offset_seed: offset_seed(&loaded.global.external_labels),
             user_agent: USER_AGENT.to_owned(),
             features: options.features.scraping(),
+            timestamp_tolerance: options.timestamp_tolerance,
         };
         let scraper = ScrapeManager::start(shared, discovery.clone());
         let rule_metrics = rules::metrics::Metrics::register(&registry);
@@ -436,8 +439,7 @@ impl Reloader {
 
     /// Puts a checked configuration into force.
     async fn run(&self, loaded: Config) -> Result<()> {
-        let configured =
-            configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.discovery).await?;
+        let configured = configured(&loaded, &self.options.notifications, &self.rule_metrics, &self.discovery).await?;
         // What may fail comes before the first change that is seen.
         let query_log = QueryLog::open(&loaded.global.query_log_file)?;
         let sources = remote::read::prepare(&loaded.remote_read, &loaded.global.external_labels, USER_AGENT).await?;

@@ -1,6 +1,7 @@
 //! Flags of each subcommand, with the names and defaults of the program it replaces.
 
 mod kingpin;
+mod scrape;
 mod unused;
 pub mod web;
 
@@ -13,6 +14,7 @@ use model::duration::Duration;
 use crate::log::{LogFormat, LogLevel};
 use crate::tool::{LintFlags, PromqlCommand, PushCommand, QueryCommand, TestCommand, TokenCommand, TsdbCommand};
 pub use kingpin::normalised;
+pub use scrape::ScrapeFlags;
 pub use unused::{UnusedFlags, WrongMode};
 pub use web::{NotificationFlags, RemoteFlags, WebFlags};
 
@@ -287,6 +289,8 @@ pub struct ServerFlags {
     #[command(flatten)]
     pub notifications: NotificationFlags,
     #[command(flatten)]
+    pub scrape: ScrapeFlags,
+    #[command(flatten)]
     pub unused: UnusedFlags,
     /// Comma separated feature names to enable
     #[arg(long = "enable-feature", value_delimiter = ',')]
@@ -439,7 +443,7 @@ mod tests {
             "--storage.tsdb.delayed-compaction.max-percent=10",
             "--scrape.discovery-reload-interval=5s",
             "--scrape.adjust-timestamps",
-            "--scrape.timestamp-tolerance=2ms",
+            "--scrape.timestamp-tolerance=3ms",
             "--web.console.templates=consoles",
             "--web.console.libraries=console_libraries",
         ];
@@ -447,6 +451,10 @@ mod tests {
         let cli = Cli::try_parse_from(normalised(args)).unwrap();
         let Some(Command::Server(flags)) = cli.command else { panic!("another command") };
         assert!(flags.unused.check().is_ok() && !flags.notifications.drain);
+        assert_eq!(flags.scrape.tolerance(), Duration::from_millis(3));
+        let cli = Cli::try_parse_from(["cresset", "server", "--scrape.adjust-timestamps=false"]).unwrap();
+        let Some(Command::Server(flags)) = cli.command else { panic!("another command") };
+        assert!(flags.scrape.tolerance().is_zero());
         for agent in ["--agent", "--storage.agent.path=x", "--storage.agent.no-lockfile"] {
             let cli = Cli::try_parse_from(["cresset", "server", agent]).unwrap();
             let Some(Command::Server(flags)) = cli.command else { panic!("another command") };

@@ -185,6 +185,7 @@ async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<(
         notifications: flags.notifications,
         query: flags.query,
         rules: flags.rules,
+        timestamp_tolerance: flags.scrape.tolerance(),
         flags: shown,
         local_router: None,
     };

@@ -93,6 +93,7 @@ pub async fn start(flags: &StackFlags, shown: BTreeMap<String, String>, shutdown
         notifications,
         query: flags.query.clone(),
         rules: flags.rules.clone(),
+        timestamp_tolerance: scraper::scrape_loop::TIMESTAMP_TOLERANCE,
         flags: shown,
         local_router: Some(Arc::new(LocalNotifier::start(alert_router)) as Arc<dyn Notifier>),
     };

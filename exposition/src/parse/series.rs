@@ -23,23 +23,69 @@ pub struct SeriesError {
 /// themselves are checked by [`labels_of`].
 #[inline]
 pub(super) fn series_len(line: &[u8]) -> Option<usize> {
-    let mut at = line.iter().position(|&b| !is_name_byte(b)).unwrap_or(line.len());
-    let name_len = at;
+    series_len_after(line, 0).map(|(_, len)| len)
+}
+
+/// The lengths of the bare name and of the series that `line` begins with, as [`series_len`]. The first `known` bytes are
+/// those of a metric name, which are not looked at again.
+#[inline]
+pub(super) fn series_len_after(line: &[u8], known: usize) -> Option<(usize, usize)> {
+    let name_len = seek(line, known, name_ends, |byte| !is_name_byte(byte));
+    let mut at = name_len;
     while matches!(line.get(at), Some(b' ' | b'\t')) {
         at += 1;
     }
     if line.get(at) != Some(&b'{') {
-        return (name_len > 0 && !line[0].is_ascii_digit()).then_some(name_len);
+        return (name_len > 0 && !line[0].is_ascii_digit()).then_some((name_len, name_len));
     }
     at += 1;
     loop {
+        let ends = |word| equal(word, b'"') | equal(word, b'}') | equal(word, b'\n');
+        at = seek(line, at, ends, |byte| matches!(byte, b'"' | b'}' | b'\n'));
         match line.get(at)? {
-            b'}' => return Some(at + 1),
+            b'}' => return Some((name_len, at + 1)),
             b'"' => at = string_end(line, at + 1)?,
-            b'\n' => return None,
-            _ => at += 1,
+            _ => return None,
         }
     }
+}
+
+/// The place of the first byte from `at` on that is looked for, or the end. `word_has` marks the highest bit of such bytes
+/// of eight at once; of those marked only the first must be right. `byte_is` says it of one byte.
+#[inline(always)]
+fn seek(bytes: &[u8], mut at: usize, word_has: impl Fn(u64) -> u64, byte_is: impl Fn(u8) -> bool) -> usize {
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let marks = word_has(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    bytes.get(at..).and_then(|rest| rest.iter().position(|byte| byte_is(*byte))).map_or(bytes.len(), |n| at + n)
+}
+
+/// One bit, and the highest, of each byte.
+const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// Marks bytes equal to `byte`. Above the first, a byte that differs in its lowest bit alone may be marked too.
+#[inline(always)]
+fn equal(word: u64, byte: u8) -> u64 {
+    let differing = word ^ (ONES * u64::from(byte));
+    differing.wrapping_sub(ONES) & !differing & HIGHS
+}
+
+/// Marks bytes that are none of a metric name, each exactly.
+#[inline(always)]
+fn name_ends(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    // Sums of seven-bit numbers stay within their bytes.
+    let at_least = |word: u64, byte: u8| word + ONES * u64::from(0x80 - byte);
+    let folded = low | (ONES * 0x20);
+    let letters = at_least(folded, b'a') & !at_least(folded, b'z' + 1);
+    let digits_and_colon = at_least(low, b'0') & !at_least(low, b':' + 1);
+    let underscores = !((low ^ (ONES * u64::from(b'_'))) + ONES * 0x7f);
+    (word | !(letters | digits_and_colon | underscores)) & HIGHS
 }
 
 /// Bytes of metric names; of label names all but the colon.
@@ -58,23 +104,13 @@ pub(super) fn is_name_byte(byte: u8) -> bool {
     NAME_BYTES[usize::from(byte)]
 }
 
-/// How many bytes are looked at one by one before a search is worth its call. Most values are shorter.
-const ONE_BY_ONE: usize = 24;
-
 /// One past the quote that ends the string whose first byte is at `at`. A string may hold line breaks.
 #[inline]
 fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
-    let far = at + ONE_BY_ONE;
-    while at < far {
-        match line.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
     loop {
-        at += memchr::memchr2(b'"', b'\\', line.get(at..)?)?;
-        match line[at] {
+        let ends = |word| equal(word, b'"') | equal(word, b'\\');
+        at = seek(line, at, ends, |byte| matches!(byte, b'"' | b'\\'));
+        match line.get(at)? {
             b'"' => return Some(at + 1),
             _ => at += 2,
         }
@@ -392,6 +428,30 @@ mod tests {
         assert_eq!(series_len(format!("{series} 1\n").as_bytes()), Some(series.len()), "length of {series}");
         let labels = labels_of(series).map(|l| l.to_string()).map_err(|e| e.expected.to_owned());
         assert_eq!(labels.as_deref().map_err(|e| e.as_str()), expected, "{series}");
+    }
+
+    /// Byte by byte, as [`seek`] must find it.
+    #[test]
+    fn eight_bytes_at_once_are_seen_as_each_alone() {
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Mostly letters, with any byte in any place.
+            let mut bytes = *b"abZ_9:xyabcdef\"}{= ";
+            bytes[(state >> 33) as usize % 19] = (state >> 40) as u8;
+            bytes[(state >> 17) as usize % 19] = (state >> 50) as u8;
+            for from in 0..bytes.len() {
+                let naive = |is: fn(u8) -> bool| from + bytes[from..].iter().position(|b| is(*b)).unwrap_or(19 - from);
+                assert_eq!(
+                    seek(&bytes, from, name_ends, |b| !is_name_byte(b)),
+                    naive(|b| !is_name_byte(b)),
+                    "{bytes:?}"
+                );
+                let ends = |word| equal(word, b'"') | equal(word, b'\\');
+                let is_end = |byte: u8| matches!(byte, b'"' | b'\\');
+                assert_eq!(seek(&bytes, from, ends, is_end), naive(|b| matches!(b, b'"' | b'\\')), "{bytes:?}");
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use model::metadata::MetricType;
 
 use super::number::{float, short_float};
-use super::series::{family_name, series_len};
+use super::series::{family_name, series_len_after};
 use super::{Entry, ParseError, SampleLine};
 
 /// Parses a text page line by line. See [`super::Parser::advance`] for the contract.
@@ -12,7 +12,7 @@ pub struct TextParser<'a> {
     page: &'a str,
     /// `0 <= at <= page.len()`, always at the beginning of a line between calls.
     at: usize,
-    /// The family last spoken of: its name mostly comes twice.
+    /// The bare name last spoken of, of a family or a series: it mostly comes again. Empty if there was none.
     family: &'a str,
 }
 
@@ -52,7 +52,15 @@ impl<'a> TextParser<'a> {
             && rest.starts_with(predicted.as_bytes());
         let len = match is_predicted {
             true => predicted.len(),
-            false => series_len(rest).ok_or_else(|| self.expected(offset, "a metric name and labels"))?,
+            false => {
+                let known = if rest.starts_with(self.family.as_bytes()) { self.family.len() } else { 0 };
+                let lengths = series_len_after(rest, known);
+                let (name_len, len) = lengths.ok_or_else(|| self.expected(offset, "a metric name and labels"))?;
+                if known == 0 {
+                    self.family = self.slice(offset, offset + name_len);
+                }
+                len
+            }
         };
         let series = self.slice(offset, offset + len);
         let value_at = self.skip_blanks(offset + len);

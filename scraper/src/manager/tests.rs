@@ -1,62 +1,17 @@
 //! What a reload does to pools and discoveries, step by step.
 
-use model::exemplar::Exemplar;
 use model::labels;
 use model::labels::Labels;
-use model::metadata::Metadata;
-use model::sample::Timestamp;
-use model::storage::{AppendError, Appendable, Appender, NewValue, SeriesRef, StorageError};
 use net::client::TlsConfig;
-use net::clock::Clock;
 
 use super::*;
 use crate::config::{FileSdConfig, GlobalConfig, ScrapeConfig, StaticConfig};
-use crate::features::Features;
-
-/// Takes everything, keeps nothing.
-struct Nothing;
-
-impl Appendable for Nothing {
-    fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(Nothing)
-    }
-}
-
-impl Appender for Nothing {
-    fn append(&mut self, _: &Labels, _: Timestamp, _: NewValue<'_>) -> Result<SeriesRef, AppendError> {
-        Ok(SeriesRef(1))
-    }
-
-    fn append_ref(&mut self, _: SeriesRef, _: Timestamp, _: NewValue<'_>) -> Result<(), AppendError> {
-        Ok(())
-    }
-
-    fn append_exemplar(&mut self, _: SeriesRef, _: &Exemplar) -> Result<(), AppendError> {
-        Ok(())
-    }
-
-    fn update_metadata(&mut self, _: SeriesRef, _: &Metadata) -> Result<(), AppendError> {
-        Ok(())
-    }
-
-    fn commit(self: Box<Self>) -> Result<usize, StorageError> {
-        Ok(0)
-    }
-
-    fn rollback(self: Box<Self>) {}
-}
+use crate::testing::Nothing;
 
 /// An actor without its task, and what its discoveries send.
 fn actor() -> (Actor, mpsc::Receiver<Update>) {
     let (updates, received) = mpsc::channel(EVENTS_MAX);
-    let shared = Shared {
-        storage: Arc::new(Nothing),
-        metrics: Metrics::default(),
-        clock: Clock::System,
-        offset_seed: 0,
-        user_agent: "test".into(),
-        features: Features::default(),
-    };
+    let shared = Nothing::shared();
     let context = discovery::Context::new(Metrics::default(), "test");
     let views = Arc::default();
     (Actor { shared, context, jobs: BTreeMap::new(), generation: 0, updates, views }, received)

@@ -35,12 +35,6 @@ pub struct UnusedFlags {
     // Targets that are discovered are scraped at once.
     #[arg(long = "scrape.discovery-reload-interval", hide = true, default_value = "5s")]
     discovery_reload: Duration,
-    // Scrapes that are late by less than the tolerance bear the time they were due.
-    #[arg(long = "scrape.adjust-timestamps", hide = true, num_args = 0..=1, require_equals = true,
-        default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
-    adjust_timestamps: bool,
-    #[arg(long = "scrape.timestamp-tolerance", hide = true, default_value = "2ms")]
-    timestamp_tolerance: Duration,
     // Independent rules of a group are evaluated one after the other.
     #[arg(long = "rules.max-concurrent-evals", hide = true, default_value_t = 4)]
     concurrent_evals: u32,
@@ -112,8 +106,6 @@ impl UnusedFlags {
             ("storage.tsdb.delayed-compaction.max-percent", self.delayed_compaction != 10),
             ("storage.tsdb.delay-compact-file.path", !self.delay_compact_file.is_empty()),
             ("scrape.discovery-reload-interval", self.discovery_reload != Duration::from_seconds(5)),
-            ("scrape.adjust-timestamps", !self.adjust_timestamps),
-            ("scrape.timestamp-tolerance", self.timestamp_tolerance != Duration::from_millis(2)),
             ("rules.max-concurrent-evals", self.concurrent_evals != 4),
         ];
         for (flag, _) in differing.iter().filter(|(_, differs)| *differs) {
