@@ -20,8 +20,20 @@ pub fn masked_url(text: &str) -> String {
             }
             url.into()
         }
-        _ => text.to_owned(),
+        Ok(_) => text.to_owned(),
+        Err(_) => masked_text(text),
     }
+}
+
+/// As [`masked_url`], of a text that is no URL and may still hold a password.
+fn masked_text(text: &str) -> String {
+    let parts = text.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (credentials, _) = authority.rsplit_once('@')?;
+        let (user, password) = credentials.split_once(':')?;
+        Some((scheme, user, rest.get(user.len() + 1 + password.len()..)?))
+    });
+    parts.map_or_else(|| text.to_owned(), |(scheme, user, rest)| format!("{scheme}://{user}:xxxxx{rest}"))
 }
 
 /// Prints a field as [`masked_url`] does.
@@ -135,6 +147,19 @@ async fn read_secret(path: &Path) -> Result<Secret, SecretError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_of_urls_are_masked() {
+        for (text, shown) in [
+            ("http://u:p@h:1/x?y", "http://u:xxxxx@h:1/x?y"),
+            ("http://u@h/", "http://u@h/"),
+            ("http://u:p@h:port/x", "http://u:xxxxx@h:port/x"),
+            ("http://h/a:b@c", "http://h/a:b@c"),
+            ("u:p@h", "u:p@h"),
+        ] {
+            assert_eq!(masked_url(text), shown);
+        }
+    }
 
     #[test]
     fn a_secret_never_prints() {

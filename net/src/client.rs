@@ -19,7 +19,7 @@ use config::Proxy;
 use connections::Connections;
 use oauth2::TokenSource;
 
-use crate::auth::{Secret, SecretError, SecretSource};
+use crate::auth::{Secret, SecretError, SecretSource, masked_url};
 
 /// How many redirects are followed, as Go's client does.
 pub const REDIRECTS_MAX: usize = 10;
@@ -51,7 +51,7 @@ pub enum ClientError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// A URL that is not one.
-    #[error("invalid URL {url:?}: {reason}")]
+    #[error("invalid URL {:?}: {reason}", masked_url(url))]
     Url {
         /// As given.
         url: String,
@@ -59,7 +59,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The authorization server gave no token.
-    #[error("oauth2: cannot fetch token from {url:?}: {reason}")]
+    #[error("oauth2: cannot fetch token from {:?}: {reason}", masked_url(url))]
     Token {
         /// The server.
         url: String,

@@ -9,6 +9,8 @@ pub struct Features {
     pub start_zeros: bool,
     /// `st-storage`: when counting began is stored with each sample.
     pub start_timestamps: bool,
+    /// `st-synthesis`: series that do not tell when their counting began are counted from their first value.
+    pub start_synthesis: bool,
     /// `metadata-wal-records`: type, unit and help of families are stored.
     pub metadata: bool,
     /// `type-and-unit-labels`: series get `__type__` and `__unit__`.

@@ -5,6 +5,7 @@ mod classic;
 mod family;
 mod rules;
 mod store;
+mod synthesis;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use crate::series_cache::SeriesCache;
 use classic::{ClassicHistograms, Converted};
 use family::Family;
 pub use rules::SampleRules;
+pub use synthesis::Origin;
 
 /// What a page contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +82,8 @@ struct Line<'a> {
     timestamp: Option<i64>,
     /// When its counting began; 0 if that is not known or not asked for.
     start: i64,
+    /// Whether it is wanted only behind all others of its series.
+    in_order: bool,
 }
 
 /// What outlasts the scrapes of one target.
@@ -213,7 +217,8 @@ impl<'a> Ingestion<'a> {
         }
         let SampleLine { series, predicted, value, timestamp, start, .. } = *line;
         let start = if self.rules.features.wants_starts() { start } else { 0 };
-        let stored = self.store(Line { series, predicted, value: NewValue::Float(value), timestamp, start })?;
+        let stored =
+            self.store(Line { series, predicted, value: NewValue::Float(value), timestamp, start, in_order: false })?;
         match (stored, line.exemplar) {
             (Some(series), Some(exemplar)) => self.exemplar(series, exemplar),
             _ => Ok(()),
@@ -244,7 +249,14 @@ impl<'a> Ingestion<'a> {
             HistogramValue::Float(histogram) => NewValue::FloatHistogram(histogram),
         };
         let start = if self.rules.features.wants_starts() { start } else { 0 };
-        self.store(Line { series, predicted: series == self.cache.predicted(), value, timestamp, start })
+        self.store(Line {
+            series,
+            predicted: series == self.cache.predicted(),
+            value,
+            timestamp,
+            start,
+            in_order: false,
+        })
     }
 
     /// Gathers a line of a classic histogram that is converted; whether it is one.

@@ -148,7 +148,7 @@ impl ScrapeLoop {
         if how.unwrap_or(Stop::MarkStale) == Stop::MarkStale
             && let Err(error) = self.end()
         {
-            tracing::warn!(target = %self.target.url, %error, "stale markers could not be written");
+            tracing::warn!(target = self.target.shown_url(), %error, "stale markers could not be written");
         }
         Memory { cache: self.cache }
     }
@@ -187,7 +187,7 @@ impl ScrapeLoop {
         status.excess_series = result.as_ref().map_or(0, |counts| counts.excess);
         drop(status);
         if let Err(error) = &result {
-            tracing::debug!(scrape_pool = %self.pool.job.name, target = %self.target.url, %error, "scrape failed");
+            tracing::debug!(scrape_pool = %self.pool.job.name, target = self.target.shown_url(), %error, "scrape failed");
             self.note_failure(&error.to_string());
         }
     }
@@ -205,7 +205,7 @@ impl ScrapeLoop {
     fn note_failure(&self, error: &str) {
         let Some(failures) = &self.pool.failures else { return };
         let now = self.pool.clock.now_ms();
-        let noted = failures.note(now, &self.pool.job.name, self.target.url.as_str(), &shortened(error));
+        let noted = failures.note(now, &self.pool.job.name, &self.target.shown_url(), &shortened(error));
         if let Err(error) = noted {
             tracing::warn!(file = %failures.path().display(), %error, "scrape failure log cannot be written");
         }
@@ -248,7 +248,7 @@ impl ScrapeLoop {
         self.reporter.append(&mut *appender, at, &report).map_err(IngestError::from)?;
         let committed = appender.commit().map_err(|e: StorageError| IngestError::Storage(AppendError::Storage(e)));
         if let Err(error) = committed {
-            tracing::warn!(target = %self.target.url, %error, "scrape could not be stored");
+            tracing::warn!(target = self.target.shown_url(), %error, "scrape could not be stored");
             return Err(error.into());
         }
         result
@@ -268,7 +268,7 @@ impl ScrapeLoop {
         let refused = counts.out_of_order + counts.duplicate + counts.out_of_bounds;
         if refused > 0 {
             let Counts { out_of_order, duplicate, out_of_bounds, .. } = counts;
-            tracing::warn!(target = %self.target.url, out_of_order, duplicate, out_of_bounds, "samples refused");
+            tracing::warn!(target = self.target.shown_url(), out_of_order, duplicate, out_of_bounds, "samples refused");
         }
         match result {
             Err(ScrapeError::Fetch(FetchError::BodyTooLarge)) => metrics.exceeded_body_size_limit.inc(),

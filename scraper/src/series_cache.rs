@@ -6,8 +6,10 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::storage::SeriesRef;
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use crate::ingest::Origin;
 use crate::series_budget::MetricSlot;
 
 /// No entry.
@@ -85,6 +87,8 @@ pub struct SeriesCache {
     evict_at: u32,
     /// When counting began, by entry; empty unless that is asked for. A change is told to the storage once.
     starts: Vec<i64>,
+    /// Where counting began, by entry, of series that do not tell; empty unless that is asked for.
+    origins: HashMap<u32, Origin>,
 }
 
 impl Default for SeriesCache {
@@ -99,6 +103,7 @@ impl Default for SeriesCache {
             first: NONE,
             evict_at: KEPT_SCRAPES,
             starts: Vec::new(),
+            origins: HashMap::new(),
         }
     }
 }
@@ -217,6 +222,21 @@ impl SeriesCache {
         std::mem::replace(&mut self.starts[index], start) != start
     }
 
+    /// Where the counting of the line's series began, if that is remembered.
+    pub fn origin(&mut self, index: EntryIndex) -> Option<&mut Origin> {
+        self.origins.get_mut(&index.0)
+    }
+
+    /// Remembers that.
+    pub fn set_origin(&mut self, index: EntryIndex, origin: Origin) {
+        self.origins.insert(index.0, origin);
+    }
+
+    /// Forgets that.
+    pub fn forget_origin(&mut self, index: EntryIndex) {
+        self.origins.remove(&index.0);
+    }
+
     /// Says whether the line's series goes stale when the line vanishes.
     #[inline]
     pub fn track(&mut self, index: EntryIndex, tracked: bool) {
@@ -227,6 +247,8 @@ impl SeriesCache {
     /// no longer are after, and the places they held.
     pub fn vanished(&mut self, mut each: impl FnMut(Vanished)) {
         let scrape = self.scrape;
+        let entries = &self.entries;
+        self.origins.retain(|index, _| entries.get(*index as usize).is_some_and(|entry| entry.seen == scrape));
         for entry in self.entries.iter_mut().filter(|e| (e.tracked || e.counted) && e.seen != scrape) {
             let (tracked, counted) = (std::mem::take(&mut entry.tracked), std::mem::take(&mut entry.counted));
             match entry.fate {

@@ -150,6 +150,11 @@ impl Target {
         self.labels.hash64() ^ model::labels::hash_packed(self.url.as_str().as_bytes()) ^ socket
     }
 
+    /// Its URL for logs.
+    pub fn shown_url(&self) -> String {
+        net::auth::masked_url(self.url.as_str())
+    }
+
     /// Whether `other` is to be scraped in the same way under the same labels.
     pub fn is_same(&self, other: &Target) -> bool {
         self.labels == other.labels

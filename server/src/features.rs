@@ -26,6 +26,8 @@ pub struct Features {
     /// What is stored beside samples: `created-timestamp-zero-ingestion`, `st-storage`, `type-and-unit-labels`,
     /// `metadata-wal-records`
     pub ingest: IngestOptions,
+    /// `st-synthesis`
+    pub start_synthesis: bool,
 }
 
 impl Features {
@@ -34,6 +36,7 @@ impl Features {
         scraper::features::Features {
             start_zeros: self.ingest.zero_at_start,
             start_timestamps: self.ingest.starts,
+            start_synthesis: self.start_synthesis,
             metadata: self.ingest.metadata,
             type_and_unit_labels: self.ingest.type_and_unit,
         }
@@ -51,6 +54,7 @@ impl Features {
                 "promql-per-step-stats" => features.per_step_stats = true,
                 "use-start-timestamps" => features.start_timestamps = true,
                 "created-timestamp-zero-ingestion" => features.ingest.zero_at_start = true,
+                "st-synthesis" => features.start_synthesis = true,
                 "st-storage" => features.ingest.starts = true,
                 "type-and-unit-labels" => features.ingest.type_and_unit = true,
                 "metadata-wal-records" => features.ingest.metadata = true,

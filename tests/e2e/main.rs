@@ -6,5 +6,6 @@ mod durability;
 mod grafana;
 mod harness;
 mod moving;
+mod scraping;
 mod stack;
 mod tools;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::labels::{Labels, LabelsBuilder};
+use net::auth::masked_url;
 use net::client::{ClientError, HttpClient};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -90,7 +91,7 @@ pub(super) async fn json<T: DeserializeOwned>(
 
 /// A URL from its text.
 pub(super) fn url(text: &str) -> Result<Url, RefreshError> {
-    Url::parse(text).map_err(|e| RefreshError::Answer(format!("{text:?}: {e}")))
+    Url::parse(text).map_err(|e| RefreshError::Answer(format!("{:?}: {e}", masked_url(text))))
 }
 
 /// `host:port`, IPv6 addresses in brackets.

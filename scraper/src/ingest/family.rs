@@ -41,6 +41,12 @@ impl Family {
         };
         !self.name.is_empty() && (suffix.is_empty() || suffixes.contains(&suffix))
     }
+
+    /// Whether a series of a summary is no quantile.
+    pub(super) fn is_total_of_summary(series: &str) -> bool {
+        let name = name_of(series);
+        name.ends_with("_count") || name.ends_with("_sum")
+    }
 }
 
 /// The metric's name as a series text has it, bare or quoted.

@@ -6,10 +6,12 @@ use exposition::parse::series::exemplar_labels_of;
 use model::exemplar::Exemplar;
 use model::histogram::{BucketNumber, FloatHistogram, Histogram, IntHistogram, ResetHint};
 use model::labels::Labels;
+use model::metadata::MetricType;
 use model::sample::{STALE_NAN, Timestamp};
 use model::storage::{AppendError, NewValue, SeriesRef};
 
-use super::{IngestError, Ingestion, Line};
+use super::family::Family;
+use super::{IngestError, Ingestion, Line, Origin};
 use crate::series_budget::MetricSlot;
 use crate::series_cache::{EntryIndex, Fate, Known};
 
@@ -70,6 +72,20 @@ impl Ingestion<'_> {
         if self.family.is_changed && self.rules.features.type_and_unit_labels {
             return self.relabel(line, timestamp, Known { counted: true, ..known }, series);
         }
+        if self.rules.features.start_synthesis && line.start == 0 {
+            return self.store_synthesized(line, timestamp, known, series);
+        }
+        self.append_known(line, timestamp, known, series)
+    }
+
+    #[inline]
+    fn append_known(
+        &mut self,
+        line: Line<'_>,
+        timestamp: Timestamp,
+        known: Known,
+        series: SeriesRef,
+    ) -> Result<Option<(EntryIndex, SeriesRef)>, IngestError> {
         let result = match line.start {
             0 => self.appender.append_ref(series, timestamp, line.value),
             start => {
@@ -80,9 +96,56 @@ impl Ingestion<'_> {
         match result {
             Err(AppendError::UnknownSeries) => self.create(line, timestamp, Some(Known { counted: true, ..known })),
             other => {
+                if other.is_err() && self.rules.features.start_synthesis {
+                    // The next value is a first one again.
+                    self.cache.forget_origin(known.index);
+                }
                 self.count_refusal(other)?;
                 Ok(Some((known.index, series)))
             }
+        }
+    }
+
+    /// A known line whose page tells no start: counted from its first value, which is kept back.
+    fn store_synthesized(
+        &mut self,
+        line: Line<'_>,
+        timestamp: Timestamp,
+        known: Known,
+        series: SeriesRef,
+    ) -> Result<Option<(EntryIndex, SeriesRef)>, IngestError> {
+        let advanced = self.cache.origin(known.index).map(|origin| origin.advance(line.value, timestamp));
+        match advanced {
+            Some(Some((start, adjusted))) => {
+                let line = Line { value: adjusted.as_new_value(), start, in_order: true, ..line };
+                self.append_known(line, timestamp, known, series)
+            }
+            None if self.is_cumulative(line.series) => {
+                self.begin(line, timestamp, known.index);
+                Ok(Some((known.index, series)))
+            }
+            _ => {
+                self.cache.forget_origin(known.index);
+                self.append_known(line, timestamp, known, series)
+            }
+        }
+    }
+
+    /// Remembers where the counting of a series begins.
+    fn begin(&mut self, line: Line<'_>, timestamp: Timestamp, index: EntryIndex) {
+        if let Some(origin) = Origin::begin(line.value, timestamp) {
+            self.cache.set_origin(index, origin);
+        }
+    }
+
+    /// Whether a line counts up, as far as its page says.
+    fn is_cumulative(&self, series: &str) -> bool {
+        let of_family = || self.family.has(series);
+        match self.family.metric_type {
+            MetricType::Counter | MetricType::Histogram => of_family(),
+            // Its quantiles go up and down.
+            MetricType::Summary => of_family() && Family::is_total_of_summary(series),
+            _ => false,
         }
     }
 
@@ -123,7 +186,13 @@ impl Ingestion<'_> {
             self.count_kept()?;
             return Ok(None);
         }
-        let series = match self.append(&labels, timestamp, line) {
+        // Of a series whose counting begins now, only the place is made.
+        let begins = self.rules.features.start_synthesis && line.start == 0 && self.is_cumulative(line.series);
+        let appended = match begins {
+            true => self.appender.series(&labels),
+            false => self.append(&labels, timestamp, line),
+        };
+        let series = match appended {
             Ok(series) => series,
             Err(error) => {
                 // Refused by its time: not remembered, tried anew by labels at the next scrape.
@@ -149,6 +218,9 @@ impl Ingestion<'_> {
         };
         if line.start != 0 {
             self.cache.note_start(index, line.start);
+        }
+        if begins {
+            self.begin(line, timestamp, index);
         }
         if self.rules.features.metadata && !self.family.is_changed {
             self.note_metadata(line.series, series)?;
@@ -218,6 +290,7 @@ impl Ingestion<'_> {
         }
         match self.rules.features.start_timestamps {
             true => self.appender.append_started(series, start, timestamp, line.value),
+            false if line.in_order => self.appender.append_in_order(series, timestamp, line.value),
             false => self.appender.append_ref(series, timestamp, line.value),
         }
     }

@@ -449,6 +449,24 @@ impl Appender for Null {
     fn rollback(self: Box<Self>) {}
 }
 
+#[test]
+fn series_without_a_start_are_counted_from_their_first_value() {
+    let mut bench = Bench::with_features(Features { start_synthesis: true, ..Features::default() }, |_| {});
+    let counter = r#"{__name__="c_total", instance="i", job="j"}"#;
+    let gauge = r#"{__name__="g", instance="i", job="j"}"#;
+    for (value, counted) in [(10.0, None), (12.0, Some(2.0)), (1.0, Some(1.0)), (3.0, Some(3.0))] {
+        let page = format!("# TYPE c_total counter\nc_total {value}\n# TYPE g gauge\ng {value}\n");
+        assert_eq!(bench.scrape(&page).unwrap().kept, 2);
+        let stored = bench.stored();
+        assert_eq!(stored.get(counter).copied(), counted.map(|counted| (bench.at, counted)));
+        assert_eq!(stored.get(gauge).copied(), Some((bench.at, value)));
+    }
+    // A series that was away begins anew.
+    bench.scrape("g 1\n").unwrap();
+    bench.scrape("# TYPE c_total counter\nc_total 20\n").unwrap();
+    assert_eq!(bench.stored().get(counter), None);
+}
+
 /// Allocations of a scrape of a page that was scraped before.
 fn steady_allocations(format: Format, page: &str) -> u64 {
     let features =

@@ -1,0 +1,82 @@
+//! Configurations that come into force whole or not at all, and what scraping takes from the command line.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::harness::{BINARY, Process, api, eventually, free_port, get, post, query};
+
+fn start(folder: &Path, address: &str, config: &str, flags: &[&str]) -> Process {
+    std::fs::write(folder.join("prometheus.yml"), config).unwrap();
+    let mut command = Command::new(BINARY);
+    command.current_dir(folder).args(["server", "--web.listen-address", address, "--web.enable-lifecycle"]).args(flags);
+    let process = Process::start(&mut command, &folder.join("log"));
+    let ready = format!("http://{address}/-/ready");
+    eventually("the server to be ready", || get(&ready).filter(|(status, _)| *status == 200));
+    process
+}
+
+/// What is in force: the retention of the storage, the configuration as it is shown, and the targets.
+fn in_force(server: &str) -> Option<(String, String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let retention = text(&api(server, "status/runtimeinfo")?["storageRetention"])?;
+    let config = text(&api(server, "status/config")?["yaml"])?;
+    let targets = api(server, "targets?state=active")?["activeTargets"].as_array()?.clone();
+    let urls = targets.iter().filter_map(|target| text(&target["scrapeUrl"])).collect::<Vec<_>>().join(" ");
+    Some((retention, config, urls))
+}
+
+#[test]
+fn a_reload_that_fails_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let config = |retention: &str, job: &str| {
+        format!(
+            "global: {{scrape_interval: 1s}}\nstorage: {{tsdb: {{retention: {{time: {retention}}}}}}}\n\
+             scrape_configs:\n- job_name: own\n  static_configs: [{{targets: ['{address}']}}]\n{job}"
+        )
+    };
+    let _server = start(folder.path(), &address, &config("3d", ""), &[]);
+    eventually("the first scrape", || query(&address, "up").filter(|up| *up == [1.0]));
+    let before = in_force(&address).unwrap();
+    assert!(before.0.contains("3d"), "{}", before.0);
+    let reload = |config: &str| {
+        std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+        post(&format!("http://{address}/-/reload"), "text/plain", b"").unwrap()
+    };
+    // Each fails at another place: the shape, a file that a scrape needs, one that a discovery needs, one of a receiver.
+    std::fs::write(folder.path().join("broken.pem"), "no certificate").unwrap();
+    let tls = "{tls_config: {ca_file: broken.pem}}";
+    let job = format!(
+        "- {{job_name: b, tls_config: {{ca_file: broken.pem}}, static_configs: [{{targets: ['{address}']}}]}}\n"
+    );
+    let discovery =
+        "- job_name: b\n  http_sd_configs: [{url: 'http://127.0.0.1:1/', tls_config: {ca_file: broken.pem}}]\n";
+    let written = format!("remote_write: [{{url: 'http://127.0.0.1:1/', {}}}]\n", &tls[1..tls.len() - 1]);
+    for broken in ["- {job_name: b, unknown: 1}\n", &job, discovery, &written] {
+        let (status, said) = reload(&config("5d", broken));
+        assert_eq!(status, 500, "{broken}: {said}");
+        assert_eq!(in_force(&address).unwrap(), before, "{broken}");
+    }
+    let (status, said) = reload(&config("5d", ""));
+    assert_eq!(status, 200, "{said}");
+    assert!(in_force(&address).unwrap().0.contains("5d"));
+}
+
+#[test]
+fn passwords_of_urls_are_not_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let job = "scrape_configs:\n- job_name: own\n  scrape_interval: 1s\n  proxy_url: 'http://u:hunter2@127.0.0.1:1'\n  \
+               http_sd_configs: [{url: 'http://u:hunter2@127.0.0.1:1/x'}]\n  \
+               static_configs: [{targets: ['u:hunter2@127.0.0.1:1']}]\n  scrape_failure_log_file: failures.log\n";
+    let server = start(folder.path(), &address, job, &["--log.level=debug"]);
+    eventually("a failed scrape", || query(&address, "up").filter(|up| *up == [0.0]));
+    let failures = eventually("the failure log", || {
+        std::fs::read_to_string(folder.path().join("failures.log")).ok().filter(|text| !text.is_empty())
+    });
+    let shown = api(&address, "status/config").unwrap()["yaml"].to_string();
+    assert!(shown.contains("http://u:xxxxx@127.0.0.1:1"), "{shown}");
+    for text in [server.log(), failures] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
