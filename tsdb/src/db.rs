@@ -6,6 +6,7 @@
 mod adopt;
 pub(crate) mod blocks;
 pub(crate) mod compaction;
+mod deletions;
 mod late;
 pub(crate) mod open;
 pub(crate) mod read_only;
@@ -28,7 +29,6 @@ use crate::error::{Error, io_error};
 use crate::fs::{self, FileSystem};
 use crate::head::Head;
 use crate::head::appender::HeadAppender;
-use crate::head::reader::TimeRange;
 use crate::head::replay::ReplayReport;
 use crate::head::snapshot;
 use crate::head::statistics::{HeadStatistics, TopLists};
@@ -40,8 +40,6 @@ use crate::sync::{AtomicU64, Mutex, RwLock};
 use crate::wal::Wal;
 use crate::wal::checkpoint::{self, Keep};
 use blocks::Blocks;
-
-use crate::wal::record::{Tombstone, encode_tombstones};
 
 /// A time series database on a data directory of Prometheus' layout. Share it behind an `Arc`.
 #[derive(Debug)]
@@ -261,34 +259,6 @@ impl Db {
         self.wal.sync_if_due(now)?;
         self.wbl.get().map_or(Ok(()), |wbl| wbl.sync_if_due(now))?;
         Ok(())
-    }
-
-    /// Marks the samples of `matchers` in the closed range `[min_time, max_time]` as deleted. Returns how many series
-    /// had any in that range, each counted once for every block and once for the head.
-    ///
-    /// # Errors
-    /// If the log or a block cannot be written; what was deleted in the blocks before stays deleted.
-    pub fn delete_series(
-        &self,
-        min_time: Timestamp,
-        max_time: Timestamp,
-        matchers: &[Matcher],
-    ) -> Result<usize, Error> {
-        self.check_writable()?;
-        // What is deleted must not be on its way from the head into a block, or into another block.
-        let _upkeep = self.upkeep.lock();
-        let deleted = self.delete_in_blocks(TimeRange { min: min_time.0, max: max_time.0 }, matchers)?;
-        let tombstones = self.head.tombstones_for(min_time.0, max_time.0, matchers);
-        if tombstones.is_empty() {
-            return Ok(deleted);
-        }
-        let mut record = Vec::new();
-        let stones: Vec<Tombstone> = tombstones.iter().map(|(_, stone)| *stone).collect();
-        encode_tombstones(&stones, &mut record);
-        let _gate = self.head.enter_gate();
-        self.wal.append_record(&record)?;
-        self.head.enter_tombstones(&tombstones);
-        Ok(deleted + tombstones.len())
     }
 
     /// Upkeep, meant to be called every few seconds to a minute: syncs if due, brings a log that refuses writes back,

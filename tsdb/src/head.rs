@@ -28,7 +28,7 @@ pub(crate) mod tombstones;
 pub(crate) mod truncate;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::labels::Labels;
 use model::storage::{AppendError, SeriesRef, StorageError};
@@ -139,6 +139,8 @@ pub(crate) struct Head {
     limits: HeadLimits,
     /// How far behind the head's last sample late ones are taken; 0 if none are.
     late_window_ms: AtomicI64,
+    /// Late samples are not shown yet: deletions of them may follow in the log that is being replayed.
+    hides_late: AtomicBool,
     /// The last number given to a series.
     last_ref: AtomicU64,
     work: Work,
@@ -202,6 +204,7 @@ impl Head {
             appenders: blocks::OpenAppenders::default(),
             limits,
             late_window_ms: AtomicI64::new(limits.late_window_ms),
+            hides_late: AtomicBool::new(false),
             last_ref: AtomicU64::new(0),
             work: Work::default(),
             instruments,
@@ -215,6 +218,16 @@ impl Head {
 
     pub(crate) fn set_late_window_ms(&self, window_ms: i64) {
         self.late_window_ms.store(window_ms, Ordering::Relaxed);
+    }
+
+    /// Whether readers see late samples.
+    pub(crate) fn shows_late(&self) -> bool {
+        !self.hides_late.load(Ordering::Acquire)
+    }
+
+    /// Hides late samples from readers, or shows them again.
+    pub(crate) fn hide_late(&self, hides: bool) {
+        self.hides_late.store(hides, Ordering::Release);
     }
 
     /// Keeps snapshots out while something is logged and entered.

@@ -11,6 +11,13 @@ pub(crate) struct Interval {
     pub(crate) max_time: i64,
 }
 
+impl Interval {
+    /// Whether the time is in it.
+    pub(crate) fn contains(self, time: i64) -> bool {
+        self.min_time <= time && time <= self.max_time
+    }
+}
+
 /// Deleted ranges by series, a slot of the head or a reference of a block's index: sorted, apart from each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tombstones {
@@ -69,7 +76,7 @@ pub(crate) fn apply(intervals: &[Interval], from: usize, columns: &mut Columns) 
     if intervals.is_empty() {
         return;
     }
-    let is_deleted = |time: i64| intervals.iter().any(|i| i.min_time <= time && time <= i.max_time);
+    let is_deleted = |time: i64| intervals.iter().any(|interval| interval.contains(time));
     let mut histograms = std::mem::take(&mut columns.histograms).into_iter().peekable();
     let mut starts = std::mem::take(&mut columns.starts);
     let (mut kept, mut starts_kept) = (0, 0);

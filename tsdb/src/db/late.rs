@@ -7,7 +7,7 @@
 use model::sample::Timestamp;
 use model::storage::StorageError;
 
-use super::{Db, Upkeep};
+use super::{Db, Upkeep, deletions};
 use crate::head::late::LateToWrite;
 use crate::wal::checkpoint;
 use crate::wal::record::encode_mapped_markers;
@@ -48,6 +48,7 @@ impl Db {
         let (segment, to_write) = {
             let _late_commits = self.head.lock_late_commits();
             let segment = wbl.next_segment()?;
+            deletions::tell(wbl, &[])?;
             let to_write = self.head.cut_all_late(through)?;
             if !to_write.kept.is_empty() {
                 // The segments before are going to go, and these chunks are then all there is of their samples.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use model::storage::StorageError;
 
 use super::blocks::Blocks;
+use super::deletions;
 use super::{Db, PendingTruncation, Start, Upkeep};
 use crate::config::{Config, LockFile, OnStop};
 use crate::error::{Error, corrupt, io_error};
@@ -150,10 +151,12 @@ impl Db {
         let Left { found, damage, segments } = left;
         let (fs, directory, head) = (&self.fs, &self.directory, &self.head);
         let mut replay = Replay::new(head, found, &self.is_closed);
+        deletions::announce_late(directory, &mut replay)?;
         let from = match self.config.on_stop {
             OnStop::Snapshot => snapshot::load(directory, self.wal.directory(), &mut replay)?,
             OnStop::Nothing => None,
         };
+        deletions::announce(self.wal.directory(), &segments, from, &mut replay)?;
         let progress = &self.config.replay_progress;
         replay_log(&**fs, self.wal.directory(), &segments, from, &mut replay, &self.instruments, progress)?;
         let wbl = replay_wbl(fs, directory, &mut replay, &self.instruments, &self.config)?;
@@ -239,11 +242,13 @@ fn replay_wbl(
         replay_segment(&**fs, &wbl_directory, file.segment, 0, replay, &instruments.wbl)?;
         next = file.segment + 1;
     }
-    if !segments.is_empty() && replay.report.damage.len() == damage {
-        replay.finish_late();
-    }
+    let untold = replay.finish_late(!segments.is_empty() && replay.report.damage.len() == damage);
     let is_needed = config.out_of_order_window_ms > 0 || !segments.is_empty();
-    is_needed.then(|| open_wbl(fs, directory, next, config, instruments)).transpose()
+    let wbl = is_needed.then(|| open_wbl(fs, directory, next, config, instruments)).transpose()?;
+    if let Some(wbl) = wbl.as_ref().filter(|_| !untold.is_empty()) {
+        deletions::tell(wbl, &untold)?;
+    }
+    Ok(wbl)
 }
 
 /// Opens the write-behind log in a new segment.
@@ -257,7 +262,9 @@ pub(super) fn open_wbl(
     let directory = directory.join("wbl");
     fs.create_directory(&directory).map_err(|error| io_error(&directory, error))?;
     checkpoint::clean(&**fs, &directory)?;
-    Wal::open(Arc::clone(fs), &directory, segment, config, Arc::clone(&instruments.wbl))
+    let wbl = Wal::open(Arc::clone(fs), &directory, segment, config, Arc::clone(&instruments.wbl))?;
+    deletions::tell(&wbl, &[])?;
+    Ok(wbl)
 }
 
 /// Replays one segment from `offset` on. Damage costs what stands behind it in the segment: that is set aside and told.

@@ -8,7 +8,7 @@ use model::storage::StorageError;
 
 use super::Head;
 use super::isolation::Snapshot;
-use super::late::LateList;
+use super::late::{LateChunk, LateList};
 use super::mapped_chunks::MappedChunk;
 use super::reader::TimeRange;
 use super::series::Series;
@@ -19,6 +19,7 @@ use crate::chunk::{ChunkError, Encoding};
 use crate::compact::recode::{self, ChunkToPut, Cut};
 use crate::error::corrupt;
 use crate::sync::Mutex;
+use crate::tombstones::Interval;
 
 /// Appenders that are not over yet, by number.
 #[derive(Debug, Default)]
@@ -72,7 +73,8 @@ pub(super) struct Listed {
     max_time: i64,
     encoding: Encoding,
     seen: usize,
-    is_late: bool,
+    /// What is deleted of it, if it is of late samples.
+    late: Option<Vec<Interval>>,
     source: Source,
 }
 
@@ -89,7 +91,7 @@ fn list(series: &Series, range: TimeRange, snapshot: &Snapshot) -> Vec<Listed> {
         let seen = usize::from(count).saturating_sub(hidden);
         hidden = hidden.saturating_sub(usize::from(count));
         if seen > 0 && min_time <= range.max && range.min <= max_time {
-            listed.push(Listed { min_time, max_time, encoding, seen, is_late: false, source: source() });
+            listed.push(Listed { min_time, max_time, encoding, seen, late: None, source: source() });
         }
     };
     // From the last chunk back, because the last samples are the ones hidden.
@@ -109,12 +111,12 @@ fn list(series: &Series, range: TimeRange, snapshot: &Snapshot) -> Vec<Listed> {
 }
 
 fn list_late(late: LateList, listed: &mut Vec<Listed>) {
-    listed.extend(late.mapped.into_iter().map(|chunk| Listed {
+    listed.extend(late.mapped.into_iter().map(|LateChunk { chunk, deleted }| Listed {
         min_time: chunk.min_time(),
         max_time: chunk.max_time,
         encoding: chunk.encoding,
         seen: usize::MAX,
-        is_late: true,
+        late: Some(deleted),
         source: Source::Mapped(chunk),
     }));
     listed.extend(late.unmapped.into_iter().map(|chunk| Listed {
@@ -122,7 +124,7 @@ fn list_late(late: LateList, listed: &mut Vec<Listed>) {
         max_time: chunk.max_time,
         encoding: chunk.encoding,
         seen: usize::MAX,
-        is_late: true,
+        late: Some(Vec::new()),
         source: Source::Bytes(chunk.bytes),
     }));
 }
@@ -150,8 +152,11 @@ impl Head {
             chunks.clear();
             let deleted = self.tombstones.read().of(slot).to_vec();
             for chunk in &listed {
-                let range = late_range.filter(|_| chunk.is_late).unwrap_or(range);
-                self.put_chunk(chunk, &Cut { range, deleted: &deleted }, &mut chunks)?;
+                let cut = match &chunk.late {
+                    Some(deleted) => Cut { range: late_range.unwrap_or(range), deleted },
+                    None => Cut { range, deleted: &deleted },
+                };
+                self.put_chunk(chunk, &cut, &mut chunks)?;
             }
             recode::resolve_overlaps(&mut chunks).map_err(|error| corrupt("head".as_ref(), 0, error))?;
             pairs.clear();

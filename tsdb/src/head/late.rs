@@ -2,7 +2,10 @@
 //!
 //! A few stand sorted in memory, each with its commit, until there are so many that they become a chunk of their own in
 //! `chunks_head`. Such chunks overlap each other and the in-order ones; of two samples at one time the one that came first
-//! counts. All late samples are in the write-behind log (`wbl`) until a compaction has put them into a block.
+//! counts. All late samples are in the write-behind log (`wbl`) until a compaction has put them into a block. It has their
+//! deletions too, in order with them: the other log cannot tell which of them came before one.
+
+mod stones;
 
 use model::labels::Labels;
 use model::storage::StorageError;
@@ -19,6 +22,8 @@ use crate::compact::recode::{self, ChunkToPut, Cut};
 use crate::compact::writer::NewChunk;
 use crate::sync::MutexGuard;
 use crate::wal::record::{MappedMarker, SampleValue, WalRef};
+pub(crate) use stones::LateChunk;
+use stones::Stone;
 
 /// Samples after which a series' late ones become a chunk: Prometheus' default.
 pub(crate) const LATE_SAMPLES_MAX: usize = if cfg!(test) { 5 } else { 32 };
@@ -34,6 +39,8 @@ pub(crate) struct LateSamples {
     full: Vec<FullChunk>,
     /// In the order they were mapped.
     mapped: Vec<MappedChunk>,
+    /// What is deleted of the mapped ones; nearly always nothing.
+    stones: Vec<Stone>,
 }
 
 #[derive(Debug)]
@@ -107,8 +114,7 @@ impl LateSamples {
 
     /// What a reader needs of the range: places of mapped chunks, and the other samples as chunks, in the order they came.
     pub(crate) fn list(&self, range: TimeRange, snapshot: &Snapshot) -> LateList {
-        let mapped =
-            self.mapped.iter().filter(|chunk| range.meets(chunk.min_time(), chunk.max_time)).copied().collect();
+        let mapped = self.chunks(|chunk| range.meets(chunk.min_time(), chunk.max_time));
         let full = self.full.iter().filter(|chunk| range.meets(chunk.min_time, chunk.max_time));
         let mut unmapped: Vec<FullChunk> = full.cloned().collect();
         let seen = self.open.iter().filter(|sample| {
@@ -122,7 +128,7 @@ impl LateSamples {
 /// Late chunks of a series for one reader.
 #[derive(Debug, Default)]
 pub(crate) struct LateList {
-    pub(crate) mapped: Vec<MappedChunk>,
+    pub(crate) mapped: Vec<LateChunk>,
     pub(crate) unmapped: Vec<FullChunk>,
 }
 
@@ -130,9 +136,11 @@ pub(crate) struct LateList {
 #[derive(Debug)]
 pub(crate) struct LateToWrite {
     through: i64,
-    series: Vec<(Slot, Vec<MappedChunk>)>,
+    series: Vec<(Slot, Vec<LateChunk>)>,
     /// Of those that reach further: they stay, and the log has to name them.
     pub(crate) kept: Vec<MappedMarker>,
+    /// Others were written in their place.
+    replaced: Vec<MappedChunk>,
 }
 
 impl LateToWrite {
@@ -270,16 +278,19 @@ impl Head {
             }
         }
         self.map_late(&slots)?;
-        let mut to_write = LateToWrite { through, series: Vec::new(), kept: Vec::new() };
+        let replaced = self.rewrite_deleted(&slots)?;
+        let mut to_write = LateToWrite { through, series: Vec::new(), kept: Vec::new(), replaced };
         for slot in slots {
             let Some(cell) = self.slab.cell(slot) else {
                 continue;
             };
             let series = cell.lock();
-            let mapped = series.late.as_ref().map_or(&[][..], |late| &late.mapped);
-            let kept = mapped.iter().filter(|chunk| chunk.max_time >= through);
+            let Some(late) = &series.late else {
+                continue;
+            };
+            let kept = late.mapped.iter().filter(|chunk| chunk.max_time >= through);
             to_write.kept.extend(kept.map(|c| MappedMarker { series: series.wal_ref, chunk: place_of(c) }));
-            let written: Vec<_> = mapped.iter().filter(|chunk| chunk.min_time() < through).copied().collect();
+            let written = late.chunks(|chunk| chunk.min_time() < through);
             if !written.is_empty() {
                 to_write.series.push((slot, written));
             }
@@ -291,21 +302,30 @@ impl Head {
     fn late_chunks(
         &self,
         slot: Slot,
-        mapped: &[MappedChunk],
+        mapped: &[LateChunk],
         through: i64,
     ) -> Result<(Labels, Vec<NewChunk>), StorageError> {
         let labels = self.labels_at(slot);
-        let deleted = self.tombstones.read().of(slot).to_vec();
-        let cut = Cut { range: TimeRange { min: i64::MIN, max: through - 1 }, deleted: &deleted };
+        let kept = self.late_without_deleted(mapped, TimeRange { min: i64::MIN, max: through - 1 })?;
+        Ok((labels, kept.iter().map(NewChunk::of).collect()))
+    }
+
+    /// What is left of late chunks in a range.
+    pub(super) fn late_without_deleted(
+        &self,
+        mapped: &[LateChunk],
+        range: TimeRange,
+    ) -> Result<SeriesChunks, StorageError> {
         let mut kept = SeriesChunks::default();
-        for chunk in mapped {
+        for LateChunk { chunk, deleted } in mapped {
+            let cut = Cut { range, deleted };
             let put = |data: &[u8]| {
                 let (min_time, max_time, encoding) = (chunk.min_time(), chunk.max_time, chunk.encoding);
                 recode::put(ChunkToPut { min_time, max_time, encoding, data, seen: usize::MAX }, &cut, &mut kept)
             };
             self.mapped.with_bytes(chunk, put)?.map_err(|error| self.mapped.damage_at(chunk, error))?;
         }
-        Ok((labels, kept.iter().map(NewChunk::of).collect()))
+        Ok(kept)
     }
 
     /// Lets go of the mapped late chunks whose places `is_needed` does not accept. For the start.
@@ -315,7 +335,7 @@ impl Head {
                 continue;
             };
             let dropped: Vec<MappedChunk> = match &mut cell.lock().late {
-                Some(late) => late.mapped.extract_if(.., |chunk| !is_needed(place_of(chunk))).collect(),
+                Some(late) => late.extract(|chunk| !is_needed(place_of(chunk))),
                 None => continue,
             };
             self.forget_late(&dropped);
@@ -335,13 +355,14 @@ impl Head {
             let Some(cell) = self.slab.cell(*slot) else {
                 continue;
             };
-            let is_done = |chunk: &mut MappedChunk| chunk.max_time < written.through && chunks.contains(chunk);
+            let is_written = |chunk: &MappedChunk| chunks.iter().any(|written| written.chunk == *chunk);
+            let is_done = |chunk: &MappedChunk| chunk.max_time < written.through && is_written(chunk);
             let dropped: Vec<MappedChunk> = {
                 let mut series = cell.lock();
                 let Some(late) = &mut series.late else {
                     continue;
                 };
-                let dropped = late.mapped.extract_if(.., is_done).collect();
+                let dropped = late.extract(is_done);
                 if late.chunk_count() == 0 {
                     series.late = None;
                 }
@@ -350,6 +371,7 @@ impl Head {
             self.forget_late(&dropped);
             self.instruments.head.chunks_removed.add(dropped.len() as u64);
         }
+        self.forget_late(&written.replaced);
         // Those that came meanwhile are left.
         self.tell_late_times();
     }

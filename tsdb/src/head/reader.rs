@@ -127,12 +127,14 @@ impl HeadSeries {
 impl HeadSeries {
     /// Merges late samples into what was read from `from` on.
     fn merge_late(&self, late: LateList, from: usize, columns: &mut Columns) -> Result<(), StorageError> {
-        let mapped = late.mapped.into_iter().map(|chunk| (Source::Mapped(chunk), chunk.encoding));
-        let unmapped = late.unmapped.into_iter().map(|chunk| (Source::Bytes(chunk.bytes), chunk.encoding));
+        let mapped =
+            late.mapped.into_iter().map(|late| (Source::Mapped(late.chunk), late.chunk.encoding, late.deleted));
+        let unmapped = late.unmapped.into_iter().map(|chunk| (Source::Bytes(chunk.bytes), chunk.encoding, Vec::new()));
         let mut added = Columns::default();
-        for (source, encoding) in mapped.chain(unmapped) {
+        for (source, encoding, deleted) in mapped.chain(unmapped) {
             added.clear();
             self.decode(&Listed { source, encoding, seen: usize::MAX }, &mut added)?;
+            tombstones::apply(&deleted, 0, &mut added);
             merge::trim(self.range, 0, &mut added);
             merge::into(columns, from, &added);
         }
@@ -159,7 +161,8 @@ impl SeriesContract for HeadSeries {
         let range = in_order(self.range, &self.snapshot);
         let (listed, late) = {
             let series = cell.lock();
-            let late = series.late.as_ref().map(|late| late.list(self.range, &self.snapshot));
+            let late = series.late.as_ref().filter(|_| self.head.shows_late());
+            let late = late.map(|late| late.list(self.range, &self.snapshot));
             (list(&series, range, &self.snapshot), late)
         };
         let from = columns.len();
@@ -167,10 +170,11 @@ impl SeriesContract for HeadSeries {
             self.decode(chunk, columns)?;
         }
         merge::trim(range, from, columns);
-        if let Some(late) = late {
-            self.merge_late(late, from, columns)?;
-        }
+        // They cover samples in order alone.
         tombstones::apply(self.head.tombstones.read().of(self.slot), from, columns);
-        Ok(())
+        match late {
+            Some(late) => self.merge_late(late, from, columns),
+            None => Ok(()),
+        }
     }
 }

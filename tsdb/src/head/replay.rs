@@ -137,6 +137,13 @@ pub(crate) struct Replay<'a> {
     is_late: bool,
     /// Chunks of late samples that its markers name.
     marked: HashSet<u64, RandomState>,
+    /// The chunk of a series that it named last.
+    marked_last: HashMap<Slot, u64, RandomState>,
+    /// The write-behind log tells what was deleted of its samples.
+    tells_deletions: bool,
+    /// Deleted ranges of series that are still to come: they hold from the start, so that nothing that was deleted shows
+    /// while the log is replayed.
+    early: HashMap<WalRef, Vec<Interval>, RandomState>,
     pub(crate) report: ReplayReport,
     failed: Option<StorageError>,
     /// The database is being closed: the replay ends.
@@ -156,6 +163,9 @@ impl<'a> Replay<'a> {
             full: Vec::new(),
             is_late: false,
             marked: HashSet::default(),
+            marked_last: HashMap::default(),
+            tells_deletions: false,
+            early: HashMap::default(),
             report,
             failed: None,
             is_closed,
@@ -214,10 +224,37 @@ impl<'a> Replay<'a> {
         self.is_late = true;
     }
 
-    /// Ends the write-behind log, all of which was there and sound. A late chunk that it does not name is of no use: its
-    /// samples are in the log as such, or, since the log was cut, in a block.
-    pub(crate) fn finish_late(&mut self) {
-        self.head.keep_late(|chunk| self.marked.contains(&chunk));
+    /// Ends the write-behind log. If all of it was there and sound, a late chunk that it does not name is of no use: its
+    /// samples are in the log as such, or, since the log was cut, in a block. Returns the deletions that it should have
+    /// told and does not.
+    pub(crate) fn finish_late(&mut self, is_sound: bool) -> Vec<Tombstone> {
+        if is_sound {
+            self.head.keep_late(|chunk| self.marked.contains(&chunk));
+        }
+        let untold = if self.tells_deletions { Vec::new() } else { self.head.delete_late_as_in_order() };
+        self.head.hide_late(false);
+        untold
+    }
+
+    /// Takes notice of a deletion that stands somewhere in the logs, before these are replayed.
+    pub(crate) fn announce(&mut self, tombstone: Tombstone, is_late: bool) {
+        self.head.hide_late(true);
+        if !is_late {
+            self.early.entry(tombstone.series).or_default().push(interval_of(&tombstone));
+        }
+    }
+
+    fn delete_late(&mut self, tombstone: &Tombstone) {
+        self.tells_deletions = true;
+        let Some(known) = self.known.find(tombstone.series) else {
+            return;
+        };
+        if let Some(cell) = self.head.slab.cell(known.slot)
+            && let Some(late) = &mut cell.lock().late
+        {
+            late.delete_through(interval_of(tombstone), self.marked_last.get(&known.slot).copied());
+        }
+        self.report.tombstones += 1;
     }
 
     fn enter_late(&mut self, slot: Slot, stamp: Stamp, value: SampleValue) {
@@ -312,6 +349,10 @@ impl<'a> Replay<'a> {
     }
 }
 
+fn interval_of(tombstone: &Tombstone) -> Interval {
+    Interval { min_time: tombstone.min_time, max_time: tombstone.max_time }
+}
+
 impl RecordSink for Replay<'_> {
     fn series(&mut self, wal_ref: WalRef, labels: Labels) {
         if self.known.places.contains_key(&wal_ref) || labels.is_empty() {
@@ -324,6 +365,9 @@ impl RecordSink for Replay<'_> {
                 }
                 self.report.series += u64::from(created);
                 self.head.note_ref(wal_ref, id);
+                for interval in self.early.remove(&wal_ref).into_iter().flatten() {
+                    self.head.tombstones.write().add(id.slot, interval);
+                }
                 let mapped_through = self.attach(id.slot, wal_ref);
                 self.known.insert(Known { wal_ref, slot: id.slot, mapped_through });
             }
@@ -352,9 +396,10 @@ impl RecordSink for Replay<'_> {
     }
 
     fn tombstone(&mut self, tombstone: Tombstone) {
-        if let Some(known) = self.known.find(tombstone.series) {
-            let interval = Interval { min_time: tombstone.min_time, max_time: tombstone.max_time };
-            self.head.tombstones.write().add(known.slot, interval);
+        if self.is_late {
+            self.delete_late(&tombstone);
+        } else if let Some(known) = self.known.find(tombstone.series) {
+            self.head.tombstones.write().add(known.slot, interval_of(&tombstone));
             self.report.tombstones += 1;
         }
     }
@@ -377,7 +422,11 @@ impl RecordSink for Replay<'_> {
     fn mapped_marker(&mut self, marker: MappedMarker) {
         self.marked.insert(marker.chunk);
         let (file, offset) = ((marker.chunk >> 32) as u32, marker.chunk as u32);
-        let Some(cell) = self.known.find(marker.series).and_then(|known| self.head.slab.cell(known.slot)) else {
+        let Some(known) = self.known.find(marker.series) else {
+            return;
+        };
+        self.marked_last.insert(known.slot, marker.chunk);
+        let Some(cell) = self.head.slab.cell(known.slot) else {
             return;
         };
         // If the chunk is lost, the samples are still in the log.

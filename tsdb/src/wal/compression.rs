@@ -135,9 +135,44 @@ impl Decompressor {
     }
 }
 
+/// The first byte of a record as it was before it was compressed, if that can be seen without decompressing it.
+pub(super) fn first_byte(flags: u8, record: &[u8]) -> Option<u8> {
+    match flags {
+        0 => record.first().copied(),
+        FLAG_SNAPPY => {
+            // Its length, seven bits a byte, and then bytes to be copied as they are: nothing was there to refer to yet.
+            let length_bytes = record.iter().position(|byte| *byte < 0x80)? + 1;
+            let (tag, rest) = record.get(length_bytes..)?.split_first()?;
+            let is_literal = tag & 0b11 == 0;
+            // From 60 on the length of the literal itself follows, in one to four bytes.
+            let literal_length_bytes = usize::from((tag >> 2).saturating_sub(59));
+            rest.get(literal_length_bytes).copied().filter(|_| is_literal)
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_byte_is_seen_without_decompressing() {
+        let mut compressor = Compressor::default();
+        for length in [64, 70, 300, 70_000, 1 << 17] {
+            for noise in [1u32, 2_654_435_761] {
+                let record: Vec<u8> = (0..length).map(|i: u32| (i.wrapping_mul(noise) >> 9) as u8 ^ 0xa5).collect();
+                for compression in [Compression::None, Compression::Snappy] {
+                    let mut out = Vec::new();
+                    let flags = compressor.push(compression, &record, &mut out);
+                    assert_eq!(first_byte(flags, &out), Some(record[0]), "{length} bytes, {compression:?}");
+                }
+                assert_eq!(first_byte(FLAG_ZSTD, &record), None);
+            }
+        }
+        assert_eq!(first_byte(FLAG_SNAPPY, &[0xff]), None);
+        assert_eq!(first_byte(FLAG_SNAPPY, &[5, 61 << 2, 4]), None);
+    }
 
     #[test]
     fn records_come_back_and_what_does_not_shrink_stays_plain() {

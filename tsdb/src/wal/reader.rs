@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::compression::Decompressor;
+use super::compression::{Decompressor, first_byte};
 use super::segment::{
     FRAGMENT_HEADER_BYTES, KIND_FIRST, KIND_FULL, KIND_LAST, KIND_MASK, KIND_MIDDLE, KIND_PAGE_END, PAGE_BYTES,
 };
@@ -89,6 +89,23 @@ impl<'a> RecordReader<'a> {
                 let (good_bytes, offset) = (self.good as u64, self.at as u64);
                 Err(Damage { good_bytes, offset, reason: reason.into() })
             }
+        }
+    }
+
+    /// Passes over records that can be told to be of another kind without decompressing them.
+    pub(crate) fn pass_over_others(&mut self, kind: u8) {
+        loop {
+            let (at, good) = (self.at, self.good);
+            let first = match self.next_record() {
+                Ok(Some((flags, whole))) => first_byte(flags, whole.unwrap_or(&self.parts)),
+                _ => None,
+            };
+            if first.is_none_or(|first| first == kind) {
+                // Whatever it is, `advance` tells.
+                (self.at, self.good) = (at, good);
+                return;
+            }
+            self.good = self.at;
         }
     }
 

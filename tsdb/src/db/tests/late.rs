@@ -210,3 +210,158 @@ fn what_is_wanted_in_order_alone_is_never_late() {
     assert_eq!(times(&db), [base - MINUTE, base]);
     assert_eq!(db.instruments().head.out_of_order_samples.value(), 0, "it is no surprise");
 }
+
+fn delete(db: &Db, from: i64, to: i64) {
+    db.delete_series(Timestamp(from), Timestamp(to), &metric()).unwrap();
+}
+
+fn kill(db: Db) {
+    *db.lock.lock() = None;
+    db.is_closed.store(true, Ordering::Release);
+}
+
+#[test]
+fn what_is_appended_into_a_deleted_range_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = 1000 * MINUTE;
+    let at = |minute: i64| base - minute * MINUTE;
+    let mut expected: Vec<i64> = Vec::new();
+    for is_killed in [true, false, true] {
+        let db = open_late(directory.path());
+        assert_eq!(times(&db), expected);
+        if expected.is_empty() {
+            for minute in [20, 10, 0] {
+                append(&db, &series(0), at(minute), 0.0).unwrap();
+            }
+            // More than stay open: some are in mapped chunks when they are deleted.
+            for minute in [25, 19, 18, 17, 16, 15, 14, 13, 12, 11] {
+                append(&db, &series(0), at(minute), 1.0).unwrap();
+            }
+        }
+        delete(&db, at(20), at(12));
+        expected = [25, 11, 10, 0].map(at).to_vec();
+        assert_eq!(times(&db), expected);
+        // Where an in-order sample was, where late ones were, in chunks and open, and where nothing was.
+        for (step, minute) in [20, 18, 12, 13].iter().enumerate() {
+            append(&db, &series(0), at(*minute) + step as i64 % 2, 2.0).unwrap();
+            expected.push(at(*minute) + step as i64 % 2);
+        }
+        expected.sort_unstable();
+        assert_eq!(times(&db), expected);
+        if is_killed {
+            kill(db);
+        }
+    }
+    assert_eq!(times(&open_late(directory.path())), expected);
+}
+
+#[test]
+fn deletions_of_late_samples_outlive_the_log_they_stand_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config { block_range_ms: 100 * MINUTE, out_of_order_window_ms: 300 * MINUTE, ..small() };
+    let open = || Db::open(directory.path(), config.clone()).unwrap();
+    let db = open();
+    append(&db, &series(0), 0, 0.0).unwrap();
+    append(&db, &series(0), 149 * MINUTE, 0.0).unwrap();
+    // One chunk on both sides of where the head is going to be cut, and others after it.
+    for minute in [90, 95, 105, 110, 115, 91, 96, 106, 111, 116, 92] {
+        append(&db, &series(0), minute * MINUTE, 1.0).unwrap();
+    }
+    delete(&db, 91 * MINUTE, 110 * MINUTE);
+    for minute in [95, 106] {
+        append(&db, &series(0), minute * MINUTE, 2.0).unwrap();
+    }
+    let expected: Vec<i64> = [0, 90, 95, 106, 111, 115, 116, 149].iter().map(|minute| minute * MINUTE).collect();
+    assert_eq!(times(&db), expected);
+    append(&db, &series(0), 170 * MINUTE, 0.0).unwrap();
+    for _ in 0..3 {
+        db.maintain(Timestamp(170 * MINUTE)).unwrap();
+    }
+    let first_segment = crate::wal::segment::list(&directory.path().join("wbl")).unwrap()[0].segment;
+    assert!(first_segment > 0, "late samples were written out");
+    assert_eq!(db.block_metas().iter().map(|meta| meta.stats.num_samples).sum::<u64>(), 3);
+    let expected: Vec<i64> = expected.into_iter().chain([170 * MINUTE]).collect();
+    assert_eq!(times(&db), expected);
+    kill(db);
+    let db = open();
+    assert_eq!(times(&db), expected);
+    append(&db, &series(0), 107 * MINUTE, 3.0).unwrap();
+    drop(db);
+    assert_eq!(times(&open()).len(), expected.len() + 1);
+}
+
+/// Writes the write-behind log anew as Prometheus would have: it tells no deletions.
+fn forget_deletions(directory: &Path) {
+    let (wbl, copy) = (directory.join("wbl"), directory.join("wbl.copy"));
+    std::fs::rename(&wbl, &copy).unwrap();
+    std::fs::create_dir(&wbl).unwrap();
+    let log = Wal::open(Arc::new(crate::fs::Disk), &wbl, 0, &config(), Arc::default()).unwrap();
+    for file in crate::wal::segment::list(&copy).unwrap() {
+        let bytes = std::fs::read(crate::wal::segment::path_of(&copy, file.segment)).unwrap();
+        let mut reader = crate::wal::reader::RecordReader::new(&bytes);
+        while let Some(record) = reader.advance().unwrap() {
+            if record[0] != crate::wal::record::kind::TOMBSTONES {
+                log.append_record(record).unwrap();
+            }
+        }
+    }
+    std::fs::remove_dir_all(copy).unwrap();
+}
+
+#[test]
+fn where_the_log_of_late_samples_tells_no_deletions_the_other_one_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = 1000 * MINUTE;
+    let db = open_late(directory.path());
+    for minute in [0, -9, -3, -8, -4, -7, -5, -6, -2] {
+        append(&db, &series(0), base + minute * MINUTE, 0.0).unwrap();
+    }
+    delete(&db, base - 6 * MINUTE, base - 3 * MINUTE);
+    kill(db);
+    forget_deletions(directory.path());
+    let mut expected: Vec<i64> = [-9, -8, -7, -2, 0].iter().map(|minute| base + minute * MINUTE).collect();
+    let db = open_late(directory.path());
+    assert_eq!(times(&db), expected);
+    // From here on the log tells them.
+    append(&db, &series(0), base - 5 * MINUTE, 1.0).unwrap();
+    expected.insert(3, base - 5 * MINUTE);
+    assert_eq!(times(&db), expected);
+    drop(db);
+    for is_killed in [true, false, false] {
+        let db = open_late(directory.path());
+        assert_eq!(times(&db), expected);
+        if is_killed {
+            kill(db);
+        }
+    }
+}
+
+#[test]
+fn nothing_deleted_shows_while_the_log_is_replayed() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = 1000 * MINUTE;
+    let db = open_late(directory.path());
+    for step in 0..6000 {
+        append(&db, &series(0), base + step * 1000, 0.0).unwrap();
+        append(&db, &series(0), base + step * 1000 - 500, 0.0).unwrap();
+    }
+    let (from, to) = (base + 50_000, base + 5_900_000);
+    delete(&db, from, to);
+    let expected = times(&db);
+    kill(db);
+    for is_killed in [true, false, true] {
+        let (db, pending) = Db::open_blocks(directory.path(), config()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| pending.run().unwrap());
+            while !db.is_replayed() {
+                let seen = times(&db);
+                assert!(seen.iter().all(|time| !(from..=to).contains(time)), "{:?}", seen.len());
+            }
+        });
+        assert_eq!(times(&db), expected);
+        if is_killed {
+            *db.lock.lock() = None;
+            db.is_closed.store(true, Ordering::Release);
+        }
+    }
+}

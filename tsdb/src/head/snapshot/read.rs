@@ -82,6 +82,8 @@ pub(crate) fn load(data: &Path, wal: &Path, replay: &mut Replay<'_>) -> Result<O
             return Ok(None);
         }
     };
+    // They stand behind the series, and hold from the start.
+    maps.tombstones.iter().for_each(|tombstone| replay.announce(*tombstone, false));
     for map in &maps.segments {
         enter_segment(map, replay)?;
     }
@@ -104,6 +106,7 @@ struct Maps {
     segments: Vec<Map>,
     complement: Option<Map>,
     last_ref: WalRef,
+    tombstones: Vec<Tombstone>,
 }
 
 fn open_and_check(found: &Found, wal: &Path, replay: &Replay<'_>) -> Result<Maps, Unusable> {
@@ -125,7 +128,7 @@ fn open_and_check(found: &Found, wal: &Path, replay: &Replay<'_>) -> Result<Maps
     match &complement {
         Some(own) => {
             let last_ref = check_complement(own, &seen, &segments, replay)?;
-            Ok(Maps { segments, complement, last_ref })
+            Ok(Maps { segments, complement, last_ref, tombstones: seen.tombstones })
         }
         // One of Prometheus does not tell which numbers the log has used up, and these must never be given again.
         None => Err(Unusable::Foreign),
@@ -145,6 +148,7 @@ fn check_place(place: LogPlace, wal: &Path) -> Result<(), Unusable> {
 struct Seen {
     series: u64,
     has_tombstones: bool,
+    tombstones: Vec<Tombstone>,
 }
 
 impl Seen {
@@ -164,7 +168,7 @@ impl Seen {
             }
             Some(&kind::TOMBSTONES) => {
                 self.has_tombstones = true;
-                each_tombstone(record, |_| {})
+                each_tombstone(record, |tombstone| self.tombstones.push(tombstone))
             }
             Some(&kind::EXEMPLARS) => {
                 let mut decoder = Decoder::new(&record[1..]);

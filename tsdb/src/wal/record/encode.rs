@@ -236,7 +236,7 @@ fn put_started<'a>(samples: impl Iterator<Item = (WalRef, Stamp, &'a SampleValue
 }
 
 /// Appends the tombstones as one record.
-pub(crate) fn encode_tombstones(tombstones: &[Tombstone], out: &mut Vec<u8>) {
+pub(crate) fn encode_tombstones<'a>(tombstones: impl IntoIterator<Item = &'a Tombstone>, out: &mut Vec<u8>) {
     out.push(kind::TOMBSTONES);
     for tombstone in tombstones {
         out.extend_from_slice(&tombstone.series.to_be_bytes());
