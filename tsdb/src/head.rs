@@ -301,10 +301,7 @@ impl Head {
             return Err(limit("series_ref_max", WAL_REF_MAX));
         }
         let slot = self.slab.take().ok_or_else(|| limit("slots_max", slab::SLOTS_MAX as u64))?;
-        let symbols: Box<[_]> = {
-            let mut table = self.symbols.write();
-            labels.iter().flat_map(|(name, value)| [table.intern(name), table.intern(value)]).collect()
-        };
+        let symbols = self.symbols.write().intern_labels(labels);
         if let Some(cell) = self.slab.cell(slot) {
             *cell.lock() = Series::new(wal_ref, symbols.clone());
         }

@@ -11,7 +11,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::{Mmap, MmapMut, MmapOptions};
+use memmap2::{Mmap, MmapMut, MmapOptions, UncheckedAdvice};
+
+/// Bytes that are let go of at a time: a multiple of every page size.
+const LET_GO_BYTES: usize = 4 << 20;
 
 /// A file mapped for reading.
 #[derive(Debug)]
@@ -79,9 +82,38 @@ impl Map {
         }
     }
 
+    /// Tells the system that these bytes of a file are not wanted soon: what is resident of them need not stay. Whoever
+    /// reads them again gets them from the file. That it could not be told does not matter.
+    pub(crate) fn let_go(&self, range: Range<usize>) {
+        let Some(map) = self.map.as_ref().filter(|map| range.start < range.end && range.end <= map.len()) else {
+            return;
+        };
+        // SAFETY: the mapping is a shared one of a file and nothing is ever written through it, so that a page that is
+        // dropped comes back with the same bytes. Anonymous ones come from `copy_of` alone, whose callers do not do this.
+        let _unheard = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+    }
+
     /// All bytes that may be read.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.slice(0..self.len()).unwrap_or(&[])
+    }
+}
+
+/// Lets go of what was read of a file from its beginning on, so that memory holds what was made of it and no file.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    end: usize,
+}
+
+impl Behind {
+    /// Everything before `position` was read.
+    pub(crate) fn reach(&mut self, map: &Map, position: u64) {
+        let position = position as usize;
+        if position >= self.end + LET_GO_BYTES {
+            map.let_go(self.end..position);
+            // What begins within a page stays, and goes with the next part.
+            self.end = position / LET_GO_BYTES * LET_GO_BYTES;
+        }
     }
 }
 
@@ -103,6 +135,20 @@ mod tests {
         assert_eq!(map.slice(1..5), Some(&b"ello"[..]));
         assert_eq!(map.slice(1..6), None);
         assert_eq!(Map::open(&path).unwrap().bytes(), b"hello");
+    }
+
+    #[test]
+    fn what_was_let_go_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let map = Map::open(&path).unwrap();
+        for range in [0..100_000, 5000..5001, 7..90_000, 4096..8192, 9..9, 99_999..100_001] {
+            assert_eq!(map.bytes(), bytes);
+            map.let_go(range);
+        }
+        assert_eq!(map.bytes(), bytes);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::error::{Error, io_error};
 use crate::head::reader::TimeRange;
 use crate::head::replay::Replay;
 use crate::head::snapshot::LogPlace;
-use crate::mmap::Map;
+use crate::mmap::{Behind, Map};
 use crate::wal::reader::RecordReader;
 use crate::wal::record::{
     RecordSink, SampleValue, Tombstone, WalRef, decode, encode_mapped_markers, encode_tombstones, kind,
@@ -25,6 +25,9 @@ use crate::wal::{Wal, checkpoint, segment};
 
 /// Tells that the log tells deletions. Series are numbered from 1.
 const TELLS_DELETIONS: Tombstone = Tombstone { series: 0, min_time: 0, max_time: 0 };
+
+/// Bytes of a log passed over at a time.
+const PASSED_BYTES_MAX: usize = 4 << 20;
 
 impl Db {
     /// Marks the samples of `matchers` in the closed range `[min_time, max_time]` as deleted. Returns how many series
@@ -120,8 +123,13 @@ impl Announcer<'_, '_> {
             let path = segment::path_of(directory, file.segment);
             let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
             let mut reader = RecordReader::starting_at(map.bytes(), if at == 0 { from } else { 0 });
+            let mut behind = Behind::default();
             loop {
-                reader.pass_over_others(kind::TOMBSTONES);
+                behind.reach(&map, reader.position());
+                // A part at a time, so that what was passed over is let go of.
+                if !reader.pass_over_others(kind::TOMBSTONES, PASSED_BYTES_MAX) {
+                    continue;
+                }
                 let Ok(Some(record)) = reader.advance() else {
                     break;
                 };

@@ -20,7 +20,7 @@ use crate::head::snapshot::{self, LogPlace};
 use crate::head::{Head, HeadLimits};
 use crate::lock::DirectoryLock;
 use crate::metrics::{Instruments, WalInstruments};
-use crate::mmap::Map;
+use crate::mmap::{Behind, Map};
 use crate::sync::{AtomicU64, Mutex, RwLock};
 use crate::wal::reader::{Damage, RecordReader};
 use crate::wal::record::decode;
@@ -279,8 +279,10 @@ fn replay_segment(
     let path = segment::path_of(directory, number);
     let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
     let mut reader = RecordReader::starting_at(map.bytes(), offset);
+    let mut behind = Behind::default();
     replay.report.segments += 1;
     loop {
+        behind.reach(&map, reader.position());
         match reader.advance() {
             Ok(Some(record)) => {
                 if decode(record, replay).is_err() {

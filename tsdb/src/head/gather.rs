@@ -16,8 +16,31 @@ const PARALLEL_MIN: usize = if cfg!(test) { 20 } else { 20_000 };
 /// Samples by page, each page's in order of the log.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    pages: Vec<Vec<(Slot, Stamp, SampleValue)>>,
+    pages: Vec<PageSamples>,
     pub(super) count: usize,
+}
+
+/// Samples of one page. Nearly all are floats without a start, which take little room.
+#[derive(Debug, Default)]
+struct PageSamples {
+    floats: Vec<(Slot, i64, f64)>,
+    /// The first sample of another kind, and all after it.
+    others: Vec<(Slot, Stamp, SampleValue)>,
+}
+
+impl PageSamples {
+    fn push(&mut self, slot: Slot, stamp: Stamp, value: SampleValue) {
+        match value {
+            SampleValue::Float(float) if stamp.start == 0 && self.others.is_empty() => {
+                if self.floats.len() == self.floats.capacity() {
+                    // Not twice as much: this is what replaying needs beside the head.
+                    self.floats.reserve_exact(self.floats.len() / 4 + SLOTS_PER_PAGE / 4);
+                }
+                self.floats.push((slot, stamp.time, float));
+            }
+            value => self.others.push((slot, stamp, value)),
+        }
+    }
 }
 
 /// What one worker entered.
@@ -39,21 +62,35 @@ impl Gathered {
     pub(super) fn push(&mut self, slot: Slot, stamp: Stamp, value: SampleValue) {
         let page = slot as usize / SLOTS_PER_PAGE;
         if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, Vec::new);
+            self.pages.resize_with(page + 1, PageSamples::default);
         }
-        self.pages[page].push((slot, stamp, value));
+        self.pages[page].push(slot, stamp, value);
         self.count += 1;
     }
 
-    /// Enters everything. Each page is one worker's, so that a series' samples stay in order.
-    pub(super) fn enter(self, head: &Head) -> Vec<Entered> {
+    /// Enters everything, and keeps the room for what comes next. Each page is one worker's, so that a series' samples
+    /// stay in order.
+    pub(super) fn enter(&mut self, head: &Head) -> Vec<Entered> {
+        let entered = self.enter_pages(head);
+        self.count = 0;
+        for page in &mut self.pages {
+            page.floats.clear();
+            page.others.clear();
+        }
+        entered
+    }
+
+    fn enter_pages(&self, head: &Head) -> Vec<Entered> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let workers = if self.count < PARALLEL_MIN { 1 } else { cores };
         let next = AtomicUsize::new(0);
         let work = || {
             let mut entered = Entered::default();
             while let Some(page) = self.pages.get(next.fetch_add(1, Ordering::Relaxed)) {
-                page.iter().for_each(|(slot, stamp, value)| entered.enter(head, *slot, *stamp, value));
+                for (slot, time, float) in &page.floats {
+                    entered.enter(head, *slot, (*time).into(), &SampleValue::Float(*float));
+                }
+                page.others.iter().for_each(|(slot, stamp, value)| entered.enter(head, *slot, *stamp, value));
             }
             entered
         };

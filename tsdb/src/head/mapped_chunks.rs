@@ -81,6 +81,17 @@ pub(crate) struct FoundChunks {
     pub(crate) damage: Vec<StorageError>,
 }
 
+impl FoundChunks {
+    /// The chunks of a series. The table gives room back as it empties, because the head grows meanwhile.
+    pub(crate) fn take(&mut self, series: WalRef) -> Option<Vec<MappedChunk>> {
+        let taken = self.by_series.remove(&series);
+        if self.by_series.len() < self.by_series.capacity() / 4 {
+            self.by_series.shrink_to_fit();
+        }
+        taken
+    }
+}
+
 /// A chunk as it stands in a file.
 struct ChunkView<'a> {
     series: WalRef,
@@ -125,6 +136,8 @@ impl MappedChunks {
                     map = Map::open(&path).map_err(io)?;
                 }
             }
+            // Looked at once, for the checksums.
+            map.let_go(0..map.len());
             files.insert(number, MappedFile { map: Arc::new(map), max_time: scanned.max_time, late: 0 });
         }
         let chunks = Self {
@@ -377,7 +390,10 @@ fn enter(path: &Path, file: u32, offset: usize, view: &ChunkView<'_>, found: &mu
         (Some(encoding), Some(span_ms), Ok(offset)) => {
             let count = encoding.sample_count(view.data);
             let chunk = MappedChunk { max_time: view.max_time, file, offset, span_ms, count, encoding };
-            by_series.entry(view.series).or_default().push(chunk);
+            let chunks = by_series.entry(view.series).or_default();
+            // As many as there are mostly are few: no room is taken for more.
+            chunks.reserve_exact(1);
+            chunks.push(chunk);
         }
         _ => {
             let reason = format!("a chunk of encoding {} from {} to {}", view.encoding, view.min_time, view.max_time);

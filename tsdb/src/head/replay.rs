@@ -4,10 +4,11 @@
 //! last time are skipped.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, HashTable};
 use model::exemplar::Exemplar;
 use model::labels::Labels;
 use model::metadata::Metadata;
@@ -104,22 +105,32 @@ struct Known {
 #[derive(Debug, Default)]
 struct KnownSeries {
     in_order: Vec<Known>,
-    places: HashMap<WalRef, u32, RandomState>,
+    /// Places in that list, by the numbers found there.
+    places: HashTable<u32>,
+    hasher: RandomState,
     /// Where the next one is expected.
     expected: usize,
 }
 
 impl KnownSeries {
     fn insert(&mut self, known: Known) {
+        let (in_order, hasher) = (&mut self.in_order, &self.hasher);
+        in_order.push(known);
         // There are fewer series than slots.
-        self.places.insert(known.wal_ref, self.in_order.len() as u32);
-        self.in_order.push(known);
+        let place = (in_order.len() - 1) as u32;
+        let rehash = |place: &u32| hasher.hash_one(in_order[*place as usize].wal_ref);
+        self.places.insert_unique(hasher.hash_one(known.wal_ref), place, rehash);
+    }
+
+    fn place_of(&self, wal_ref: WalRef) -> Option<usize> {
+        let is_same = |place: &u32| self.in_order[*place as usize].wal_ref == wal_ref;
+        self.places.find(self.hasher.hash_one(wal_ref), is_same).map(|place| *place as usize)
     }
 
     fn find(&mut self, wal_ref: WalRef) -> Option<Known> {
         let place = match self.in_order.get(self.expected) {
             Some(known) if known.wal_ref == wal_ref => self.expected,
-            _ => *self.places.get(&wal_ref)? as usize,
+            _ => self.place_of(wal_ref)?,
         };
         self.expected = place + 1;
         self.in_order.get(place).copied()
@@ -302,7 +313,7 @@ impl<'a> Replay<'a> {
             series.late.get_or_insert_default().attach(late);
         }
         let mapped_through = |mapped: &[MappedChunk]| mapped.last().map_or(i64::MIN, |chunk| chunk.max_time);
-        let Some(chunks) = self.found.by_series.remove(&wal_ref) else {
+        let Some(chunks) = self.found.take(wal_ref) else {
             return mapped_through(&series.mapped);
         };
         let (had, came) = (series.mapped.len(), chunks.len());
@@ -334,8 +345,7 @@ impl<'a> Replay<'a> {
     }
 
     fn enter_gathered(&mut self) {
-        let gathered = std::mem::take(&mut self.gathered);
-        for entered in gathered.enter(self.head) {
+        for entered in self.gathered.enter(self.head) {
             self.report.samples += entered.samples;
             self.report.samples_mapped += entered.mapped;
             self.report.samples_refused += entered.refused;
@@ -355,7 +365,7 @@ fn interval_of(tombstone: &Tombstone) -> Interval {
 
 impl RecordSink for Replay<'_> {
     fn series(&mut self, wal_ref: WalRef, labels: Labels) {
-        if self.known.places.contains_key(&wal_ref) || labels.is_empty() {
+        if self.known.place_of(wal_ref).is_some() || labels.is_empty() {
             return;
         }
         match self.head.find_or_create(&labels, Some(wal_ref)) {

@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use model::labels::Labels;
 
 /// A string of the table. Numbers of strings that nobody uses any more are used again.
 pub(crate) type Symbol = u32;
@@ -16,6 +17,8 @@ pub(crate) struct Symbols {
     free: Vec<Symbol>,
     hasher: RandomState,
     text_bytes: u64,
+    /// Those of the series that was made last.
+    last: Vec<Symbol>,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,26 @@ impl Symbols {
         self.numbers.insert_unique(hash, symbol, |symbol| hasher.hash_one(&*entries[*symbol as usize].text));
         self.text_bytes += text.len() as u64;
         symbol
+    }
+
+    /// The numbers of a series' names and values in turn, each with one use more. Series made one after the other have most
+    /// of them in common: the one that stood there last is compared before anything is hashed.
+    pub(crate) fn intern_labels(&mut self, labels: &Labels) -> Box<[Symbol]> {
+        let mut last = std::mem::take(&mut self.last);
+        let texts = labels.iter().flat_map(|(name, value)| [name, value]);
+        let of = |(at, text): (usize, &str)| match last.get(at).map(|symbol| (*symbol, &self.entries[*symbol as usize]))
+        {
+            Some((symbol, entry)) if entry.uses > 0 && &*entry.text == text => {
+                self.entries[symbol as usize].uses += 1;
+                symbol
+            }
+            _ => self.intern(text),
+        };
+        let symbols: Box<[Symbol]> = texts.enumerate().map(of).collect();
+        last.clear();
+        last.extend_from_slice(&symbols);
+        self.last = last;
+        symbols
     }
 
     /// The number of `text`, if it is in use.
@@ -90,6 +113,8 @@ impl Symbols {
 
 #[cfg(test)]
 mod tests {
+    use model::labels;
+
     use super::*;
 
     #[test]
@@ -103,5 +128,24 @@ mod tests {
         assert_eq!((symbols.find("a"), symbols.len()), (None, 1));
         assert_eq!(symbols.intern("c"), a, "the number is used again");
         assert_eq!((symbols.text(a), symbols.text(b)), ("c", "b"));
+    }
+
+    #[test]
+    fn labels_get_the_numbers_of_their_strings_whatever_came_last() {
+        let mut symbols = Symbols::default();
+        let sets = [labels! { "a" => "1", "b" => "2" }, labels! { "b" => "2" }, labels! { "a" => "1", "b" => "3" }];
+        let mut made = Vec::new();
+        for set in sets.iter().cycle().take(9) {
+            let interned = symbols.intern_labels(set);
+            let texts: Vec<&str> = interned.iter().map(|symbol| symbols.text(*symbol)).collect();
+            assert_eq!(texts, set.iter().flat_map(|(name, value)| [name, value]).collect::<Vec<_>>());
+            made.push(interned);
+        }
+        assert_eq!((&made[0], symbols.len()), (&made[3], 5));
+        made.into_iter().flatten().for_each(|symbol| symbols.release(symbol));
+        assert_eq!(symbols.len(), 0);
+        // Those that came last are gone, and their numbers free for others.
+        assert_eq!(symbols.intern_labels(&labels! { "x" => "1" }).len(), 2);
+        assert_eq!((symbols.find("a"), symbols.len()), (None, 2));
     }
 }

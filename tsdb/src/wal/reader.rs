@@ -92,9 +92,11 @@ impl<'a> RecordReader<'a> {
         }
     }
 
-    /// Passes over records that can be told to be of another kind without decompressing them.
-    pub(crate) fn pass_over_others(&mut self, kind: u8) {
-        loop {
+    /// Passes over records that can be told to be of another kind without decompressing them, over about so many bytes at
+    /// most. Whether the next one may be of that kind, or the end.
+    pub(crate) fn pass_over_others(&mut self, kind: u8, bytes_max: usize) -> bool {
+        let end = self.at.saturating_add(bytes_max);
+        while self.at < end {
             let (at, good) = (self.at, self.good);
             let first = match self.next_record() {
                 Ok(Some((flags, whole))) => first_byte(flags, whole.unwrap_or(&self.parts)),
@@ -103,10 +105,11 @@ impl<'a> RecordReader<'a> {
             if first.is_none_or(|first| first == kind) {
                 // Whatever it is, `advance` tells.
                 (self.at, self.good) = (at, good);
-                return;
+                return true;
             }
             self.good = self.at;
         }
+        false
     }
 
     /// Flags of the next record, and the record itself if it is in one part; else it stands in `parts`.

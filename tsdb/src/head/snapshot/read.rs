@@ -1,6 +1,7 @@
 //! Reading a snapshot: looked through whole first, entered only if nothing is wrong with it.
 
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use model::exemplar::Exemplar;
 use model::labels::Labels;
@@ -12,7 +13,7 @@ use crate::chunk::frozen::FrozenChunk;
 use crate::codec::{Decoder, Truncated};
 use crate::error::{corrupt, io_error};
 use crate::head::replay::Replay;
-use crate::mmap::Map;
+use crate::mmap::{Behind, Map};
 use crate::wal::checkpoint;
 use crate::wal::reader::RecordReader;
 use crate::wal::record::{RecordError, RecordSink, Tombstone, WalRef, decode, decode_exemplars_body, read_labels};
@@ -21,7 +22,8 @@ use crate::wal::segment::{self, path_of};
 /// A series of a snapshot, as it stands in a record.
 struct SeriesView<'a> {
     wal_ref: WalRef,
-    labels: Labels,
+    /// As [`read_labels`] takes them.
+    labels: &'a [u8],
     chunk: Option<ChunkView<'a>>,
 }
 
@@ -84,9 +86,7 @@ pub(crate) fn load(data: &Path, wal: &Path, replay: &mut Replay<'_>) -> Result<O
     };
     // They stand behind the series, and hold from the start.
     maps.tombstones.iter().for_each(|tombstone| replay.announce(*tombstone, false));
-    for map in &maps.segments {
-        enter_segment(map, replay)?;
-    }
+    enter_segments(&maps.segments, replay)?;
     if let Some(own) = &maps.complement {
         each_record(own, |record| {
             if record.first() != Some(&kind::SUMMARY) {
@@ -206,8 +206,10 @@ fn check_complement(own: &Map, seen: &Seen, segments: &[Map], replay: &Replay<'_
 
 fn each_record(map: &Map, mut visit: impl FnMut(&[u8]) -> Result<(), Unusable>) -> Result<(), Unusable> {
     let mut reader = RecordReader::new(map.bytes());
+    let mut behind = Behind::default();
     while let Some(record) = reader.advance().map_err(|_| Unusable::Broken)? {
         visit(record)?;
+        behind.reach(map, reader.position());
     }
     Ok(())
 }
@@ -215,7 +217,11 @@ fn each_record(map: &Map, mut visit: impl FnMut(&[u8]) -> Result<(), Unusable>) 
 fn series_view(record: &[u8]) -> Result<SeriesView<'_>, Unusable> {
     let mut decoder = Decoder::new(&record[1..]);
     let wal_ref = decoder.u64()?;
-    let labels = read_labels(&mut decoder)?;
+    let from = decoder.position();
+    for _ in 0..decoder.count(2)? {
+        (decoder.text()?, decoder.text()?);
+    }
+    let labels = &record[1 + from..1 + decoder.position()];
     // Once the chunk range.
     decoder.u64()?;
     if decoder.uvarint()? == 0 {
@@ -241,25 +247,61 @@ fn each_tombstone(record: &[u8], mut visit: impl FnMut(Tombstone)) -> Result<(),
     Ok(())
 }
 
-fn enter_segment(map: &Map, replay: &mut Replay<'_>) -> Result<(), StorageError> {
-    let entered = each_record(map, |record| {
-        match record.first() {
-            Some(&kind::SERIES) => {
-                let view = series_view(record)?;
-                let chunk = view.chunk.map(|chunk| {
-                    let ChunkView { min_time, max_time, encoding, bytes } = chunk;
-                    (min_time, FrozenChunk { encoding, last_time: max_time, bytes: bytes.into() })
-                });
-                replay.enter_frozen(view.wal_ref, view.labels, chunk);
+/// Enters the segments: one thread reads, this one enters.
+fn enter_segments(maps: &[Map], replay: &mut Replay<'_>) -> Result<(), StorageError> {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(BATCHES_MAX);
+        let reader = scope.spawn(move || read_segments(maps, &sender));
+        for batch in receiver {
+            for (wal_ref, labels, chunk) in batch.series {
+                replay.enter_frozen(wal_ref, labels, chunk);
             }
-            Some(&kind::TOMBSTONES) => each_tombstone(record, |tombstone| replay.tombstone(tombstone))?,
-            _ => {
-                let mut enter = |series, exemplar: Exemplar| replay.exemplar(series, exemplar);
-                decode_exemplars_body(&mut Decoder::new(&record[1..]), &mut enter)?;
-            }
+            batch.tombstones.into_iter().for_each(|tombstone| replay.tombstone(tombstone));
+            batch.exemplars.into_iter().for_each(|(series, exemplar)| replay.exemplar(series, exemplar));
+            // Leaving ends the reader too.
+            replay.check()?;
         }
-        Ok(())
-    });
-    replay.check()?;
-    entered.map_err(|unusable| corrupt("snapshot".as_ref(), 0, unusable))
+        let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        read.map_err(|unusable| corrupt("snapshot".as_ref(), 0, unusable))
+    })
+}
+
+/// Series of a batch on its way from the reader.
+const BATCH_SERIES: usize = if cfg!(test) { 3 } else { 1000 };
+/// Batches that wait to be entered.
+const BATCHES_MAX: usize = 4;
+
+/// What was read and is to be entered, in this order.
+#[derive(Default)]
+struct Decoded {
+    series: Vec<(WalRef, Labels, Option<(i64, FrozenChunk)>)>,
+    tombstones: Vec<Tombstone>,
+    exemplars: Vec<(WalRef, Exemplar)>,
+}
+
+fn read_segments(maps: &[Map], sender: &SyncSender<Decoded>) -> Result<(), Unusable> {
+    let mut batch = Decoded::default();
+    // Whoever takes them has given up if they cannot be sent.
+    let send = |batch: &mut Decoded| sender.send(std::mem::take(batch)).map_err(|_| Unusable::Incomplete);
+    for map in maps {
+        each_record(map, |record| {
+            match record.first() {
+                Some(&kind::SERIES) => {
+                    let view = series_view(record)?;
+                    let chunk = view.chunk.map(|chunk| {
+                        let ChunkView { min_time, max_time, encoding, bytes } = chunk;
+                        (min_time, FrozenChunk { encoding, last_time: max_time, bytes: bytes.into() })
+                    });
+                    batch.series.push((view.wal_ref, read_labels(&mut Decoder::new(view.labels))?, chunk));
+                }
+                Some(&kind::TOMBSTONES) => each_tombstone(record, |tombstone| batch.tombstones.push(tombstone))?,
+                _ => {
+                    let mut push = |series, exemplar: Exemplar| batch.exemplars.push((series, exemplar));
+                    decode_exemplars_body(&mut Decoder::new(&record[1..]), &mut push)?;
+                }
+            }
+            if batch.series.len() >= BATCH_SERIES { send(&mut batch) } else { Ok(()) }
+        })?;
+    }
+    send(&mut batch)
 }
