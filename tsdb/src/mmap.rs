@@ -141,7 +141,7 @@ mod tests {
     fn what_was_let_go_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 7 / 8) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
         let map = Map::open(&path).unwrap();
         for range in [0..100_000, 5000..5001, 7..90_000, 4096..8192, 9..9, 99_999..100_001] {

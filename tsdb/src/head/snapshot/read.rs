@@ -19,6 +19,11 @@ use crate::wal::reader::RecordReader;
 use crate::wal::record::{RecordError, RecordSink, Tombstone, WalRef, decode, decode_exemplars_body, read_labels};
 use crate::wal::segment::{self, path_of};
 
+/// Series of a batch on its way from the reader.
+const BATCH_SERIES: usize = if cfg!(test) { 3 } else { 1000 };
+/// Batches that wait to be entered.
+const BATCHES_MAX: usize = 4;
+
 /// A series of a snapshot, as it stands in a record.
 struct SeriesView<'a> {
     wal_ref: WalRef,
@@ -219,7 +224,8 @@ fn series_view(record: &[u8]) -> Result<SeriesView<'_>, Unusable> {
     let wal_ref = decoder.u64()?;
     let from = decoder.position();
     for _ in 0..decoder.count(2)? {
-        (decoder.text()?, decoder.text()?);
+        decoder.text()?;
+        decoder.text()?;
     }
     let labels = &record[1 + from..1 + decoder.position()];
     // Once the chunk range.
@@ -266,15 +272,13 @@ fn enter_segments(maps: &[Map], replay: &mut Replay<'_>) -> Result<(), StorageEr
     })
 }
 
-/// Series of a batch on its way from the reader.
-const BATCH_SERIES: usize = if cfg!(test) { 3 } else { 1000 };
-/// Batches that wait to be entered.
-const BATCHES_MAX: usize = 4;
+/// A series with its open chunk and that one's first time.
+type FrozenSeries = (WalRef, Labels, Option<(i64, FrozenChunk)>);
 
 /// What was read and is to be entered, in this order.
 #[derive(Default)]
 struct Decoded {
-    series: Vec<(WalRef, Labels, Option<(i64, FrozenChunk)>)>,
+    series: Vec<FrozenSeries>,
     tombstones: Vec<Tombstone>,
     exemplars: Vec<(WalRef, Exemplar)>,
 }
