@@ -154,12 +154,117 @@ fn seal(bytes: &mut [u8]) {
 mod tests {
     use std::path::Path;
 
-    /// Runs a target over its corpus and returns what each input gave.
-    fn run<T>(target: &str, call: impl Fn(&[u8]) -> T) -> Vec<T> {
+    /// Inputs made of each target's corpus; `CRESSET_FUZZ_ROUNDS` asks for more.
+    const ROUNDS: u64 = 3000;
+    /// Larger inputs are cut.
+    const INPUT_BYTES_MAX: usize = 1 << 16;
+
+    fn corpus(target: &str) -> Vec<Vec<u8>> {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let mut paths: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
-        paths.iter().map(|path| call(&std::fs::read(path).unwrap())).collect()
+        paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    }
+
+    /// Runs a target over its corpus and returns what each input gave.
+    fn run<T>(target: &str, call: impl Fn(&[u8]) -> T) -> Vec<T> {
+        corpus(target).iter().map(|bytes| call(bytes)).collect()
+    }
+
+    /// Numbers that are the same in every run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 11) as usize % end.max(1)
+        }
+    }
+
+    /// Changes an input as fuzzers do: bits and bytes, numbers at their limits, parts moved, cut, doubled or taken from
+    /// another input.
+    fn mutate(bytes: &mut Vec<u8>, other: &[u8], numbers: &mut Numbers) {
+        for _ in 0..1 + numbers.below(6) {
+            let at = numbers.below(bytes.len());
+            let length = numbers.below(bytes.len() - at).min(1 << numbers.below(8));
+            match numbers.below(8) {
+                0 if !bytes.is_empty() => bytes[at] ^= 1 << numbers.below(8),
+                1 if !bytes.is_empty() => bytes[at] = [0, 1, 0x7f, 0x80, 0xfe, 0xff][numbers.below(6)],
+                2 => bytes[at..at + length].fill([0, 0xff][numbers.below(2)]),
+                3 => bytes.truncate(at),
+                4 => drop(bytes.drain(at..at + length)),
+                5 => {
+                    let part = bytes[at..at + length].to_vec();
+                    let to = numbers.below(bytes.len());
+                    bytes.splice(to..to, part);
+                }
+                6 => {
+                    let from = numbers.below(other.len());
+                    let part = &other[from..(from + 64).min(other.len())];
+                    bytes.splice(at..at + length, part.iter().copied());
+                }
+                _ => {
+                    let number = [u64::MAX, 1 << 63, u64::MAX >> 1, 1 << 32, 0xffff, 0][numbers.below(6)].to_be_bytes();
+                    let width = length.min(8);
+                    bytes[at..at + width].copy_from_slice(&number[..width]);
+                }
+            }
+        }
+        bytes.truncate(INPUT_BYTES_MAX);
+    }
+
+    /// Changes inputs again and again; those that can still be read stand in for others, so that changes add up.
+    fn mutations(target: &str, call: &dyn Fn(&[u8]) -> u64) {
+        let rounds = std::env::var("CRESSET_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+        let mut inputs = corpus(target);
+        let originals = inputs.len();
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        let mut read = 0;
+        for round in 0..rounds {
+            let (one, another) = (numbers.below(inputs.len()), numbers.below(inputs.len()));
+            let mut bytes = inputs[one].clone();
+            mutate(&mut bytes, &inputs[another].clone(), &mut numbers);
+            if call(&bytes) == 0 {
+                continue;
+            }
+            read += 1;
+            if inputs.len() < originals + 256 {
+                inputs.push(bytes);
+            } else {
+                let replaced = originals + round as usize % 256;
+                inputs[replaced] = bytes;
+            }
+        }
+        assert!(read > rounds / 50, "{target}: {read} of {rounds} inputs could be read: too few to say anything");
+    }
+
+    #[test]
+    fn changed_logs_do_no_harm() {
+        mutations("wal_reader", &|bytes| {
+            let pieces = super::wal_reader(bytes);
+            assert!(pieces < 1 << 20);
+            pieces
+        });
+    }
+
+    #[test]
+    fn changed_chunks_do_no_harm() {
+        mutations("chunk_decoder", &|bytes| {
+            let samples = super::chunk_decoder(bytes);
+            assert!(samples < 70_000);
+            samples as u64
+        });
+    }
+
+    #[test]
+    fn changed_indexes_do_no_harm() {
+        mutations("index_reader", &|bytes| {
+            let series = super::index_reader(bytes);
+            assert!(series < 1 << 20);
+            series as u64
+        });
     }
 
     #[test]
