@@ -90,7 +90,8 @@ pub fn parse(file: &Path, text: &str) -> Result<RuleFile, Vec<RuleFileError>> {
     })?;
     let mut faults = Vec::new();
     let mut names: Vec<&str> = Vec::new();
-    for group in &parsed.groups {
+    let mut places = Places { text, file: None };
+    for (group_number, group) in parsed.groups.iter().enumerate() {
         let place = (group.defined.line(), group.defined.column());
         let name = group.value.name.as_str();
         if name.is_empty() {
@@ -105,11 +106,62 @@ pub fn parse(file: &Path, text: &str) -> Result<RuleFile, Vec<RuleFileError>> {
         for (number, rule) in group.value.rules.iter().enumerate() {
             let place = (rule.defined.line(), rule.defined.column());
             let which = format!("group {name:?}, rule {}, {:?}", number + 1, rule.value.name());
-            faults
-                .extend(check_rule(&rule.value).into_iter().map(|r| fault(place.0, place.1, format!("{which}: {r}"))));
+            for (field, reason) in check_rule(&rule.value) {
+                let (line, column) = places.of(group_number, number, field).unwrap_or(place);
+                faults.push(fault(line, column, format!("{which}: {reason}")));
+            }
         }
     }
     if faults.is_empty() { Ok(parsed) } else { Err(faults) }
+}
+
+/// The part of a rule that a fault is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Expr,
+    Record,
+    Other,
+}
+
+/// A rule file as [`RuleFile`], of which only the places of some fields are of interest.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PlacedFile {
+    groups: Vec<PlacedGroup>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PlacedGroup {
+    rules: Vec<PlacedRule>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PlacedRule {
+    record: Option<Spanned<String>>,
+    expr: Option<Spanned<String>>,
+}
+
+/// Where fields stand: read only once a fault is met.
+struct Places<'a> {
+    text: &'a str,
+    file: Option<PlacedFile>,
+}
+
+impl Places<'_> {
+    /// Line and column of the value of a field.
+    fn of(&mut self, group: usize, rule: usize, field: Field) -> Option<(u64, u64)> {
+        let text = self.text;
+        let file = self.file.get_or_insert_with(|| serde_saphyr::from_str(text).unwrap_or_default());
+        let rule = file.groups.get(group)?.rules.get(rule)?;
+        let value = match field {
+            Field::Expr => rule.expr.as_ref(),
+            Field::Record => rule.record.as_ref(),
+            Field::Other => None,
+        };
+        value.map(|value| (value.defined.line(), value.defined.column()))
+    }
 }
 
 /// Of several YAML documents only the first counts, as upstream has it.
@@ -139,47 +191,49 @@ fn label_is_allowed(name: &str) -> bool {
     !name.is_empty() && name != METRIC_NAME
 }
 
-fn check_rule(rule: &RuleConfig) -> Vec<String> {
+fn check_rule(rule: &RuleConfig) -> Vec<(Field, String)> {
     let mut faults = Vec::new();
+    let mut push = |field, reason: String| faults.push((field, reason));
     match (rule.record.is_empty(), rule.alert.is_empty()) {
-        (false, false) => faults.push("only one of 'record' and 'alert' must be set".into()),
-        (true, true) => faults.push("one of 'record' or 'alert' must be set".into()),
+        (false, false) => push(Field::Record, "only one of 'record' and 'alert' must be set".into()),
+        (true, true) => push(Field::Other, "one of 'record' or 'alert' must be set".into()),
         _ => {}
     }
     if rule.expr.is_empty() {
-        faults.push("field 'expr' must be set in rule".into());
+        push(Field::Expr, "field 'expr' must be set in rule".into());
     } else if let Err(error) = promql::parser::parse_with(&rule.expr, &promql::parser::Options::all()) {
-        faults.push(format!("could not parse expression: {error}"));
+        push(Field::Expr, format!("could not parse expression: {error}"));
     }
     if !rule.record.is_empty() {
         if !rule.annotations.is_empty() {
-            faults.push("invalid field 'annotations' in recording rule".into());
+            push(Field::Record, "invalid field 'annotations' in recording rule".into());
         }
         if rule.r#for.is_some_and(|d| !d.is_zero()) {
-            faults.push("invalid field 'for' in recording rule".into());
+            push(Field::Record, "invalid field 'for' in recording rule".into());
         }
         if rule.keep_firing_for.is_some_and(|d| !d.is_zero()) {
-            faults.push("invalid field 'keep_firing_for' in recording rule".into());
+            push(Field::Record, "invalid field 'keep_firing_for' in recording rule".into());
         }
         // A selector written where a name belongs.
         if rule.record.contains(['{', '}']) && !is_legacy_metric_name(&rule.record) {
-            faults.push(format!("braces present in the recording rule name; should it be in expr?: {}", rule.record));
+            let reason = format!("braces present in the recording rule name; should it be in expr?: {}", rule.record);
+            push(Field::Record, reason);
         }
     }
     for label in rule.labels.keys() {
         if !label_is_allowed(label) || (label == ALERT_NAME && !rule.alert.is_empty()) {
-            faults.push(format!("invalid label name: {label}"));
+            push(Field::Other, format!("invalid label name: {label}"));
         }
     }
     if rule.annotations.keys().any(String::is_empty) {
-        faults.push("invalid annotation name: \"\"".into());
+        push(Field::Other, "invalid annotation name: \"\"".into());
     }
     if !rule.alert.is_empty() {
         let labels = rule.labels.iter().map(|(name, text)| ("label", name, text));
         let annotations = rule.annotations.iter().map(|(name, text)| ("annotation", name, text));
         for (kind, name, text) in labels.chain(annotations) {
             if let Err(error) = template::check(&format!("__alert_{}", rule.alert), text) {
-                faults.push(format!("{kind} {name:?}: {error}"));
+                push(Field::Other, format!("{kind} {name:?}: {error}"));
             }
         }
     }
@@ -200,7 +254,11 @@ mod tests {
             labels: {alertname: x}\n    annotations: {s: '{{ nope'}\n- name: g\n";
         let faults = faults(text);
         assert_eq!(faults.len(), 4, "{faults:#?}");
-        assert!(faults[0].starts_with("r.yml:4:") && faults[0].contains("could not parse expression"), "{}", faults[0]);
+        assert!(
+            faults[0].starts_with("r.yml:5:11: ") && faults[0].contains("could not parse expression"),
+            "{}",
+            faults[0]
+        );
         assert!(faults[1].starts_with("r.yml:6:") && faults[1].contains("invalid label name: alertname"));
         assert!(faults[2].contains("annotation \"s\""));
         assert!(faults[3].contains("repeated in the same file"));
