@@ -242,7 +242,10 @@ impl Engine {
         options: &QueryOptions,
     ) -> Result<QueryResult, Error> {
         let counts_matter = !options.uncounted || options.per_step_stats || options.analyze;
-        let leave = Leave { series: !counts_matter, labels: !options.whole_labels };
+        // Where types and units are labels, series of one name may differ in these alone: plans would take too much for
+        // granted.
+        let labels = !options.whole_labels && !self.config.type_and_unit_labels;
+        let leave = Leave { series: !counts_matter, labels };
         let plan = plan::build(expr, request.times, leave)?;
         let cuts = plan.cuts;
         match self.run_plan(queryable, plan, request, options) {

@@ -343,6 +343,7 @@ fn engine_config(options: &Options, loaded: &Config) -> promql::Config {
         default_subquery_step: loaded.global.evaluation_interval,
         language: options.features.language,
         delayed_name_removal: options.features.delayed_name_removal,
+        type_and_unit_labels: options.features.ingest.type_and_unit,
         start_timestamps: options.features.start_timestamps,
         max_memory: options.query.memory_max.map_or_else(memory_share, |bytes| bytes.0),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
