@@ -11,7 +11,7 @@ use crate::head::reader::TimeRange;
 use crate::tombstones::Interval;
 use crate::wal::record::SampleValue;
 
-/// Samples of a chunk written here.
+/// Samples of a chunk written here at least, if there are so many, and less than twice as many.
 const CHUNK_SAMPLES: u16 = 120;
 /// Bytes after which a chunk of histograms is full, if it has some samples.
 const HISTOGRAM_BYTES: usize = 1024;
@@ -169,12 +169,20 @@ pub(crate) fn decode(
     Ok(())
 }
 
+/// How many samples a chunk takes if so many are written: of even length, so that no short one is left at the end.
+fn samples_per_chunk(samples: usize) -> u16 {
+    let chunks = (samples / usize::from(CHUNK_SAMPLES)).max(1);
+    // Below twice that number.
+    samples.div_ceil(chunks) as u16
+}
+
 /// Encodes samples, whose times rise, in as many chunks as they need.
 pub(crate) fn encode(samples: &[Sample], out: &mut SeriesChunks) {
+    let limit = samples_per_chunk(samples.len());
     let mut open: Option<(i64, OpenChunk)> = None;
     for (stamp, value) in samples {
         match &mut open {
-            Some((_, chunk)) if takes(chunk, *stamp, value) => chunk.append(*stamp, value.as_ref()),
+            Some((_, chunk)) if takes(chunk, limit, *stamp, value) => chunk.append(*stamp, value.as_ref()),
             before => {
                 let next = OpenChunk::starting_with(*stamp, value.as_ref(), before.as_ref().map(|(_, chunk)| chunk));
                 if let Some((min_time, full)) = before.replace((stamp.time, next)) {
@@ -188,10 +196,10 @@ pub(crate) fn encode(samples: &[Sample], out: &mut SeriesChunks) {
     }
 }
 
-fn takes(chunk: &OpenChunk, stamp: Stamp, value: &SampleValue) -> bool {
+fn takes(chunk: &OpenChunk, limit: u16, stamp: Stamp, value: &SampleValue) -> bool {
     let count = chunk.count();
     let is_full = match chunk {
-        OpenChunk::Xor(_) | OpenChunk::Xor2(_) => count >= CHUNK_SAMPLES,
+        OpenChunk::Xor(_) | OpenChunk::Xor2(_) => count >= limit,
         _ => chunk.bytes().len() >= HISTOGRAM_BYTES && count >= HISTOGRAM_SAMPLES_MIN || count >= 2 * CHUNK_SAMPLES,
     };
     !is_full && (stamp.start == 0 || chunk.keeps_starts()) && chunk.takes(value.as_ref())
@@ -232,7 +240,7 @@ mod tests {
 
     #[test]
     fn chunks_pass_whole_unless_something_is_cut_away() {
-        let chunks = floats((0..300).map(|i| i * 10), 1.0);
+        let chunks = floats((0..360).map(|i| i * 10), 1.0);
         assert_eq!(chunks.len(), 3);
         let mut out = SeriesChunks::default();
         put_all(&chunks, &Cut { range: ALL, deleted: &[] }, &mut out);

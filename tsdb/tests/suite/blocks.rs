@@ -7,7 +7,7 @@ use model::labels;
 use model::labels::Labels;
 use model::sample::Timestamp;
 use model::storage::{Appendable, NewValue};
-use tsdb::{Config, Db};
+use tsdb::{BlockWriter, Config, Db};
 
 use crate::prometheus::{Prometheus, is_installed};
 use crate::side_by_side::{Found, assert_same, histogram, now_ms, ours, theirs};
@@ -150,4 +150,63 @@ fn we_read_the_blocks_that_promtool_backfills_and_go_on() {
     drop(db);
     assert_same(&ours(&data, i64::MIN, i64::MAX), &expected);
     assert_same(&dumped(&data), &expected);
+}
+
+/// Samples of all blocks of a directory, and bytes of their indexes and chunks.
+fn samples_and_bytes(data: &Path) -> (u64, u64) {
+    let (mut samples, mut bytes) = (0, 0);
+    for block in std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(meta) = std::fs::read(block.join("meta.json")) else {
+            continue;
+        };
+        let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
+        samples += meta["stats"]["numSamples"].as_u64().unwrap();
+        let chunks = std::fs::read_dir(block.join("chunks")).unwrap().map(|entry| entry.unwrap().path());
+        bytes += chunks.chain([block.join("index")]).map(|path| path.metadata().unwrap().len()).sum::<u64>();
+    }
+    (samples, bytes)
+}
+
+#[test]
+fn blocks_of_the_same_samples_take_no_more_bytes_than_those_of_promtool() {
+    if !is_installed() {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let (theirs, own) = (scratch.path().join("theirs"), scratch.path().join("ours"));
+    let mut text = String::from("# TYPE m gauge\n");
+    let mut writer = BlockWriter::create(&own, 2 * 3_600_000, Timestamp(now_ms())).unwrap();
+    let mut count = 0;
+    for i in 0..300i64 {
+        let labels =
+            labels! { "__name__" => "m", "i" => &i.to_string(), "job" => "node", "mode" => ["a", "b"][i as usize % 2] };
+        let mut counter = 0;
+        for step in 0..900i64 {
+            // Scrapes every 15 s, half of them not to the millisecond: counters, fractions, constants, decimals.
+            let time = 1_700_000_000_000 + step * 15_000 + if i % 2 == 0 { 0 } else { step * 7919 % 13 };
+            counter += step * (i + 3) % 17;
+            let value = match i / 2 % 4 {
+                0 => counter as f64,
+                1 => (step as f64 * 0.7 + i as f64).sin(),
+                2 => 1.0,
+                _ => ((step * 31 + i) % 997) as f64 / 100.0,
+            };
+            let (seconds, millis) = (time / 1000, time % 1000);
+            let mode = labels.get("mode").unwrap();
+            text.push_str(&format!("m{{i=\"{i}\",job=\"node\",mode=\"{mode}\"}} {value} {seconds}.{millis:03}\n"));
+            writer.append(Timestamp(time), value.into());
+            count += 1;
+        }
+        writer.end_series(&labels).unwrap();
+    }
+    text.push_str("# EOF\n");
+    writer.finish().unwrap();
+    let input = scratch.path().join("input.om");
+    std::fs::write(&input, text).unwrap();
+    promtool(&["tsdb", "create-blocks-from", "openmetrics", input.to_str().unwrap(), theirs.to_str().unwrap()]);
+    assert_same(&ours(&theirs, i64::MIN, i64::MAX), &ours(&own, i64::MIN, i64::MAX));
+    let ((their_samples, their_bytes), (own_samples, own_bytes)) =
+        (samples_and_bytes(&theirs), samples_and_bytes(&own));
+    assert_eq!((their_samples, own_samples), (count, count));
+    assert!(own_bytes <= their_bytes, "{own_bytes} bytes, promtool's take {their_bytes}");
 }
