@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::harness::{BINARY, Process, api, eventually, free_port, get, post, query};
+use super::harness::{BINARY, Process, api, eventually, free_port, get, has, post, query};
 
 fn start(folder: &Path, address: &str, config: &str, flags: &[&str]) -> Process {
     std::fs::write(folder.join("prometheus.yml"), config).unwrap();
@@ -79,4 +79,54 @@ fn passwords_of_urls_are_not_told() {
     for text in [server.log(), failures] {
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+/// Serves a list of targets, and a page, to those who know the password; compressed.
+fn nginx(folder: &Path, port: u16) -> Process {
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()))
+        .join(" ");
+    let config = format!(
+        "user root; daemon off; master_process off; pid {0}/nginx.pid; error_log stderr;\nevents {{}}\n\
+         http {{ {temporary} access_log off; gzip on; gzip_min_length 1; gzip_types text/plain application/json;\n\
+         types {{ application/json json; text/plain txt; }}\n\
+         server {{ listen 127.0.0.1:{port}; root {0}/www; auth_basic all; auth_basic_user_file {0}/passwords; }} }}\n",
+        folder.display()
+    );
+    std::fs::create_dir_all(folder.join("www")).unwrap();
+    std::fs::write(folder.join("passwords"), "u:{PLAIN}hunter2\n").unwrap();
+    std::fs::write(folder.join("nginx.conf"), config).unwrap();
+    std::fs::write(folder.join("www/page.txt"), "# TYPE a gauge\na{b=\"c\"} 7\n").unwrap();
+    let mut command = Command::new("nginx");
+    command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(folder.join("nginx.conf"));
+    Process::start(&mut command, &folder.join("nginx.log"))
+}
+
+#[test]
+fn targets_are_listed_by_a_web_server() {
+    if !has("nginx") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (address, port) = (format!("127.0.0.1:{}", free_port()), free_port());
+    let _nginx = nginx(folder.path(), port);
+    let list = |targets: &[&str]| {
+        let targets = serde_json::json!([{"targets": targets, "labels": {"found": "yes"}}]);
+        // Replaced as a whole, so that no half of it is ever read.
+        std::fs::write(folder.path().join("www/new"), targets.to_string()).unwrap();
+        std::fs::rename(folder.path().join("www/new"), folder.path().join("www/targets.json")).unwrap();
+    };
+    let listed = format!("127.0.0.1:{port}");
+    list(&[&listed]);
+    let config = format!(
+        "scrape_configs:\n- job_name: web\n  scrape_interval: 1s\n  metrics_path: /page.txt\n  \
+         basic_auth: {{username: u, password: hunter2}}\n  http_sd_configs:\n  \
+         - {{url: 'http://{listed}/targets.json', refresh_interval: 1s, basic_auth: {{username: u, password: hunter2}}}}\n"
+    );
+    let _server = start(folder.path(), &address, &config, &[]);
+    eventually("the page", || query(&address, "a{b=\"c\",found=\"yes\"}").filter(|values| *values == [7.0]));
+    list(&[&listed, "127.0.0.1:1"]);
+    eventually("another target", || query(&address, "count(up{found=\"yes\"})").filter(|count| *count == [2.0]));
+    list(&[]);
+    eventually("all series to end", || query(&address, "{found=\"yes\"}").filter(Vec::is_empty));
 }
