@@ -32,7 +32,7 @@ use tsdb::Db;
 
 use crate::alerting::{Fanout, configured};
 use crate::config::{self, Config, Reading, StorageConfig, Variables};
-use crate::evaluator::EngineEvaluator;
+use crate::evaluator::{EngineEvaluator, memory_share};
 use crate::features::Features;
 use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
 use crate::http::{Api, ConfigStatus, HttpMetrics, IMPORTS_MAX, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
@@ -349,15 +349,6 @@ fn engine_config(options: &Options, loaded: &Config) -> promql::Config {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..promql::Config::default()
     }
-}
-
-/// A quarter of the memory that is available now.
-fn memory_share() -> u64 {
-    let information = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = information.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    // Where the system does not say, only the limits of each query hold.
-    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes * 1024 / 4)
 }
 
 /// The list of running queries, on a file that tells after a crash what ran.

@@ -62,3 +62,12 @@ impl Evaluator for EngineEvaluator {
         }
     }
 }
+
+/// A quarter of the memory that is available now.
+pub fn memory_share() -> u64 {
+    let information = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = information.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    // Where the system does not say, only the limits of each query hold.
+    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes * 1024 / 4)
+}
