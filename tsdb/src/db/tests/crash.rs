@@ -140,8 +140,8 @@ fn a_disk_that_fails_once_at_any_call_is_survived() {
 #[test]
 fn a_log_that_cannot_be_written_refuses_appends_and_serves_reads() {
     let directory = tempfile::tempdir().unwrap();
-    // The calls before: the first segments of both logs and their directories, and the first batch.
-    let fs = Arc::new(Faulty::new(Fault::Crash, 6));
+    // The calls before: the first segments of both logs and their directories, what the second begins with, and a batch.
+    let fs = Arc::new(Faulty::new(Fault::Crash, 7));
     let db = Db::open_on(fs, directory.path(), config(Fsync::Segment)).unwrap();
     assert!(append_batch(&db, 0));
     assert!(!append_batch(&db, 1));
@@ -184,7 +184,10 @@ fn a_deletion_interrupted_at_any_call_is_done_or_not_block_by_block_and_spares_t
             let (directory, fs) = copy(fault, fault_at);
             fs.lose_unsynced(fault_at as u64 * 91 % 257);
             let db = Db::open(directory.path(), config(Fsync::Segment)).unwrap();
-            assert!(db.replay_report().damage.is_empty(), "fault at {fault_at}: {:?}", db.replay_report());
+            // The first record of the write-behind log may be torn as any other; it tells of no sample.
+            let is_of_log = |damage: &StorageError| damage.to_string().contains("/wbl/");
+            let damage = &db.replay_report().damage;
+            assert!(damage.iter().all(is_of_log), "fault at {fault_at}: {damage:?}");
             for ((labels, found), (_, had)) in read(&db, i64::MIN, i64::MAX, &metric()).iter().zip(&all) {
                 let may_go = |time: i64| labels.contains("odd") && time <= 40 * STEP_MS;
                 let must_stay: Vec<_> = had.iter().filter(|(time, _)| !may_go(*time)).collect();
