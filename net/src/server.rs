@@ -1,11 +1,13 @@
 //! The HTTP server of every listening port: an accept loop that serves an axum router, plain or over TLS.
 //!
 //! Invariants: at most `connections_max` connections are open (further ones wait in the kernel's queue); a connection
-//! that completes no first request within `header_timeout` is closed, TLS handshake included; when the shutdown signal
+//! that completes no first request within `header_timeout` is closed, TLS handshake included; one whose peer takes nothing
+//! for [`WRITE_STALL_MAX`] is closed; when the shutdown signal
 //! is raised nothing new is accepted, requests in flight get `drain_timeout`, and `serve` returns.
 
 pub mod gate;
 mod names;
+mod stall;
 pub mod web_config;
 
 use std::io;
@@ -22,10 +24,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use stall::Stalling;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+
+pub use stall::WRITE_STALL_MAX;
 
 use crate::shutdown::Shutdown;
 
@@ -38,6 +43,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Default of [`Config::streams_max`].
 pub const STREAMS_MAX: u32 = 250;
 
+/// The largest head of a request, in bytes, as in Go's servers.
+pub const HEADER_BYTES_MAX: u32 = 1 << 20;
 /// How long to wait after the system refused to accept (out of file descriptors) before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// HTTP/2 pings go out this often, so that a vanished peer frees its connection.
@@ -189,12 +196,17 @@ impl Server {
 impl Shared {
     fn new(config: &Config, router: Router) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.header_timeout)
+            .max_buf_size(HEADER_BYTES_MAX as usize);
         builder
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
+            .max_header_list_size(HEADER_BYTES_MAX)
             .max_concurrent_streams(config.streams_max);
         let acceptor = config.tls.clone().map(TlsAcceptor::from);
         Self { builder, acceptor, gate: config.gate.clone(), router, header_timeout: config.header_timeout }
@@ -259,6 +271,7 @@ impl Shared {
         });
         let http2 = self.gate.as_ref().is_none_or(|gate| gate.current().http2);
         let builder = if http2 { self.builder.clone() } else { self.builder.clone().http1_only() };
+        let stream = Stalling::new(stream, WRITE_STALL_MAX);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(watcher.watch(connection));
         // Telling HTTP/1 from HTTP/2 waits for bytes without a limit of its own: the first request gets one here.
