@@ -34,8 +34,10 @@ use crate::alerting::{Fanout, configured};
 use crate::config::{self, Config, Reading, StorageConfig, Variables};
 use crate::evaluator::{EngineEvaluator, memory_share};
 use crate::features::Features;
-use crate::flags::{NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
-use crate::http::{Api, ConfigStatus, HttpMetrics, IMPORTS_MAX, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes};
+use crate::flags::{Mode, NotificationFlags, QueryFlags, RemoteFlags, RuleFlags, TsdbFlags, WebFlags};
+use crate::http::{
+    Api, ConfigStatus, EXPORTS_MAX, HttpMetrics, IMPORTS_MAX, ReadLimits, ReloadRequest, RemoteWriteMetrics, routes,
+};
 use crate::notifications::{self, Notifications};
 use crate::query_log::QueryLog;
 use crate::remote::messages::MetricMetadata;
@@ -63,6 +65,8 @@ pub struct Options {
     pub variables: Variables,
     /// How often the configuration's files are looked at for changes, if at all.
     pub auto_reload: Option<Duration>,
+    /// What the server is for.
+    pub mode: Mode,
     /// Data directory of the storage.
     pub storage: PathBuf,
     /// Storage by flag.
@@ -98,6 +102,7 @@ impl Options {
             variables: self.variables,
             scraping: self.features.scraping(),
             extra_scrape_metrics: self.features.extra_scrape_metrics,
+            mode: self.mode,
         }
     }
 }
@@ -228,6 +233,7 @@ impl App {
                 samples: options.remote.read_samples_max,
                 frame_bytes: options.remote.frame_bytes_max,
             },
+            export_slots: Arc::new(Semaphore::new(EXPORTS_MAX)),
             import_slots: Arc::new(Semaphore::new(IMPORTS_MAX)),
             read_slots: Arc::new(Semaphore::new(options.remote.reads_max.max(1))),
             alertmanagers: {
@@ -237,6 +243,7 @@ impl App {
             cwd: std::env::current_dir().unwrap_or_default(),
             external_url: external_url.clone(),
             listening: addresses.clone(),
+            mode: options.mode,
         });
         let drains = options.notifications.drain;
         let prefix = options.web.route_prefix.clone().unwrap_or_else(|| path_of(&external_url));

@@ -18,9 +18,13 @@ pub use alerting::AlertingConfig;
 pub use storage::StorageConfig;
 
 use remote::repeated;
-pub use remote::{RemoteReadConfig, RemoteWriteConfig, WriteMessage};
+pub use remote::{
+    AzureAdConfig, AzureIdentity, GoogleIamConfig, RemoteReadConfig, RemoteWriteConfig, SigV4Config, WriteMessage,
+};
 use telemetry::TracingConfig;
 pub use telemetry::{OtlpConfig, TranslationStrategy};
+
+use crate::flags::Mode;
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -149,6 +153,8 @@ pub struct Reading {
     pub variables: Variables,
     /// Features that change defaults of the global section.
     pub scraping: scraper::features::Features,
+    /// What the server is for: an agent has no rules, alerts and remote reads.
+    pub mode: Mode,
     /// `--enable-feature=extra-scrape-metrics`, by now a key of the global section.
     pub extra_scrape_metrics: bool,
 }
@@ -166,8 +172,8 @@ pub enum Depth {
 ///
 /// # Errors
 /// All faults found; if the shape of the text is wrong, those of its shape.
-pub fn parse(path: &Path, text: &str, depth: Depth) -> Result<Config, LoadError> {
-    parse_with(path, text, depth, Reading::default())
+pub fn parse(path: &Path, text: &str, depth: Depth, mode: Mode) -> Result<Config, LoadError> {
+    parse_with(path, text, depth, Reading { mode, ..Reading::default() })
 }
 
 fn parse_with(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result<Config, LoadError> {
@@ -180,6 +186,19 @@ fn parse_with(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result
     reading.scraping.apply_to(&mut written.global);
     written.global.extra_scrape_metrics |= reading.extra_scrape_metrics;
     let mut faults: Vec<String> = written.resolve_sections(directory).into_iter().collect();
+    if reading.mode == Mode::Agent {
+        let given = [
+            ("alerting", written.alerting != AlertingConfig::default()),
+            ("rule_files", !written.rule_files.is_empty()),
+            ("remote_read", !written.remote_read.is_empty()),
+        ];
+        faults.extend(
+            given
+                .iter()
+                .filter(|(_, is_given)| *is_given)
+                .map(|(key, _)| format!("field {key} is not allowed in agent mode")),
+        );
+    }
     if depth == Depth::Whole {
         for pattern in &written.scrape_config_files {
             for file in matching(directory, pattern) {
@@ -286,13 +305,8 @@ impl WrittenConfig {
             }
         }
         for remote in &self.remote_write {
-            let ways = [
-                ("sigv4", remote.sigv4.is_some()),
-                ("azuread", remote.azuread.is_some()),
-                ("google_iam", remote.google_iam.is_some()),
-            ];
-            for (key, _) in ways.iter().filter(|(_, is_given)| *is_given) {
-                told.push(format!("remote_write: {key} is not run by this version: authenticate through a proxy"));
+            if remote.azuread.as_ref().is_some_and(|azuread| azuread.certificate.is_some()) {
+                told.push("remote_write: azuread: certificate is not run by this version: use oauth".into());
             }
             if remote.round_robin_dns {
                 told.push("remote_write: round_robin_dns is not run by this version: remove it".into());

@@ -1,5 +1,6 @@
 //! Flags of each subcommand, with the names and defaults of the program it replaces.
 
+mod agent;
 mod kingpin;
 mod scrape;
 mod unused;
@@ -12,10 +13,13 @@ use model::bytes::ByteSize;
 use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
-use crate::tool::{LintFlags, PromqlCommand, PushCommand, QueryCommand, TestCommand, TokenCommand, TsdbCommand};
+use crate::tool::{
+    DebugCommand, LintFlags, PromqlCommand, PushCommand, QueryCommand, TestCommand, TokenCommand, TsdbCommand,
+};
+pub use agent::{AgentFlags, Mode, WrongMode};
 pub use kingpin::normalised;
 pub use scrape::ScrapeFlags;
-pub use unused::{UnusedFlags, WrongMode};
+pub use unused::UnusedFlags;
 pub use web::{NotificationFlags, RemoteFlags, WebFlags};
 
 /// A whole monitoring stack in one binary.
@@ -71,6 +75,9 @@ pub enum ToolCommand {
     /// Run tsdb commands
     #[command(subcommand)]
     Tsdb(TsdbCommand),
+    /// Fetch debug information
+    #[command(subcommand)]
+    Debug(DebugCommand),
     /// API tokens of the server
     #[command(subcommand)]
     Token(TokenCommand),
@@ -86,6 +93,9 @@ pub enum CheckCommand {
         /// Only the files' own text, not what they name
         #[arg(long = "syntax-only")]
         syntax_only: bool,
+        /// Check the files for agent mode
+        #[arg(long)]
+        agent: bool,
         #[command(flatten)]
         lint: LintFlags,
         /// The files
@@ -292,6 +302,8 @@ pub struct ServerFlags {
     pub scrape: ScrapeFlags,
     #[command(flatten)]
     pub unused: UnusedFlags,
+    #[command(flatten)]
+    pub agent: AgentFlags,
     /// Comma separated feature names to enable
     #[arg(long = "enable-feature", value_delimiter = ',')]
     pub features: Vec<String>,
@@ -450,15 +462,10 @@ mod tests {
         let args = ["cresset", "server"].into_iter().chain(given).map(str::to_owned);
         let cli = Cli::try_parse_from(normalised(args)).unwrap();
         let Some(Command::Server(flags)) = cli.command else { panic!("another command") };
-        assert!(flags.unused.check().is_ok() && !flags.notifications.drain);
+        assert!(!flags.notifications.drain);
         assert_eq!(flags.scrape.tolerance(), Duration::from_millis(3));
         let cli = Cli::try_parse_from(["cresset", "server", "--scrape.adjust-timestamps=false"]).unwrap();
         let Some(Command::Server(flags)) = cli.command else { panic!("another command") };
         assert!(flags.scrape.tolerance().is_zero());
-        for agent in ["--agent", "--storage.agent.path=x", "--storage.agent.no-lockfile"] {
-            let cli = Cli::try_parse_from(["cresset", "server", agent]).unwrap();
-            let Some(Command::Server(flags)) = cli.command else { panic!("another command") };
-            assert!(flags.unused.check().is_err(), "{agent}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod active;
 mod admin;
+mod agent;
 mod cardinality;
 mod cors;
 mod envelope;
@@ -25,6 +26,7 @@ mod remote_write;
 mod rules;
 mod search;
 mod self_metrics;
+mod slots;
 mod status;
 mod streamed;
 mod targets;
@@ -36,11 +38,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use ::rules::manager::Manager as RuleManager;
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::middleware::from_fn_with_state;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Redirect};
 use axum::routing::{any, delete, get, post};
-use axum::{Router, http::StatusCode, http::header};
 use exposition::registry::Registry;
 use model::duration::Duration;
 use model::labels::Labels;
@@ -54,20 +57,23 @@ use scraper::manager::Manager as ScrapeManager;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
+use tower_http::set_header::SetResponseHeaderLayer;
 use tsdb::Db;
 
 use self::access::Guard;
 use self::cors::Origins;
+use self::slots::{LOOKUPS_MAX, Turns, WRITES_MAX};
 use crate::access::Role;
 use crate::config::OtlpConfig;
 use crate::features::Features;
-use crate::flags::WebFlags;
+use crate::flags::{Mode, WebFlags};
 use crate::notifications::Notifications;
 use crate::otlp::DeltaState;
 use crate::query_log::QueryLog;
 use crate::remote::DECODED_BYTES_MAX;
 use crate::remote::read::Readable;
 
+pub use export::EXPORTS_MAX;
 pub use import::IMPORTS_MAX;
 pub use observe::HttpMetrics;
 pub use params::parse_time;
@@ -154,6 +160,8 @@ pub struct Api {
     pub otlp_deltas: Mutex<DeltaState>,
     /// Limits of remote reads.
     pub read_limits: ReadLimits,
+    /// Exports at a time: each holds a thread while it is written.
+    pub export_slots: Arc<Semaphore>,
     /// Imports at a time.
     pub import_slots: Arc<Semaphore>,
     /// Remote reads answered at a time.
@@ -162,6 +170,8 @@ pub struct Api {
     pub cwd: PathBuf,
     /// Where the server is reached.
     pub external_url: String,
+    /// What the server is for.
+    pub mode: Mode,
     /// Where it listens.
     pub listening: Vec<SocketAddr>,
 }
@@ -171,19 +181,23 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
     let guard = |role: Role, is_confining: bool| {
         from_fn_with_state(Guard { api: Arc::clone(&api), role, is_confining }, access::check)
     };
+    let turns = |kind, max| from_fn_with_state(Turns::new(kind, max), slots::wait);
     let v1 = Router::new()
-        .merge(series_routes().layer(guard(Role::Read, true)))
+        .merge(
+            query_routes().merge(lookup_routes().layer(turns("lookups", LOOKUPS_MAX))).layer(guard(Role::Read, true)),
+        )
         .merge(status_routes().layer(guard(Role::Read, false)))
-        .merge(write_routes().layer(guard(Role::Write, false)))
+        .merge(write_routes().layer(turns("writes", WRITES_MAX)).layer(guard(Role::Write, false)))
         .merge(admin_routes().layer(guard(Role::Admin, false)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn(slots::hurry))
         .layer(from_fn_with_state(Origins::new(api.cors_origin.clone()), cors::mark));
     let seen_by_all = Router::new()
-        .route("/federate", get(federate::federate))
+        .route("/federate", get(federate::federate).layer(turns("federation", LOOKUPS_MAX)))
         .route("/version", get(status::version))
-        .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
+        .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))
         .route("/graph", get(page))
         .route("/query", get(page))
@@ -200,9 +214,14 @@ pub fn routes(api: Arc<Api>, prefix: &str) -> Router {
         .merge(lifecycle.layer(guard(Role::Admin, false)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(Arc::clone(&api), observe::observe))
-        .with_state(api)
-        .layer(CompressionLayer::new());
+        .layer(from_fn_with_state(Arc::clone(&api), observe::observe));
+    let nosniff =
+        SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let router = match api.mode {
+        Mode::Agent => router.layer(from_fn(agent::refuse)),
+        Mode::Server => router,
+    };
+    let router = router.with_state(api).layer(nosniff).layer(CompressionLayer::new());
     match prefix.trim_end_matches('/') {
         "" => router,
         prefix => {
@@ -225,31 +244,37 @@ async fn not_found() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-/// What shows series, and what belongs to them: confined to those that a token's matchers accept.
-fn series_routes() -> Router<Arc<Api>> {
+/// What shows series or what belongs to them, with limits of its own or cheap. As with lookups, answers are confined to
+/// the series that a token's matchers accept.
+fn query_routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
-        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/format_query", get(query::format).post(query::format))
         .route("/parse_query", get(query::parse).post(query::parse))
-        .route("/series", get(labels::series).post(labels::series))
-        .route("/labels", get(labels::names).post(labels::names))
-        .route("/label/{name}/values", get(labels::values))
         .route("/metadata", get(targets::metadata))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::target_metadata))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/status/buildinfo", get(status::build))
-        .route("/status/cardinality", get(cardinality::show))
         .route("/status/walreplay", get(status::wal_replay))
-        .route("/search/metric_names", get(search::metric_names).post(search::metric_names))
-        .route("/search/label_names", get(search::label_names).post(search::label_names))
-        .route("/search/label_values", get(search::label_values).post(search::label_values))
         .route("/features", get(features::list))
         .route("/read", post(remote_read::read))
         .route("/openapi.yaml", get(openapi::show))
+}
+
+/// What looks series up without evaluating anything.
+fn lookup_routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label/{name}/values", get(labels::values))
+        .route("/status/cardinality", get(cardinality::show))
+        .route("/search/metric_names", get(search::metric_names).post(search::metric_names))
+        .route("/search/label_names", get(search::label_names).post(search::label_names))
+        .route("/search/label_values", get(search::label_values).post(search::label_values))
         .route("/export", get(export::export).post(export::export))
 }
 
@@ -293,10 +318,7 @@ fn admin_routes() -> Router<Arc<Api>> {
 async fn page(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
         frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    (
-        [(header::CONTENT_SECURITY_POLICY, policy), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")],
-        Html(titled(include_str!("../ui/index.html"), &api.web.page_title)),
-    )
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(titled(include_str!("../ui/index.html"), &api.web.page_title)))
 }
 
 /// The page under the title that is configured.

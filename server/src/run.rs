@@ -1,12 +1,13 @@
 //! From the command line to a running program, and to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use anyhow::{Context, Result};
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use exporters::node::{COLLECTORS, Config as NodeConfig, NodeExporter};
 use exporters::process::ProcessCollector;
@@ -19,7 +20,7 @@ use crate::app::{App, Options};
 use crate::config::Variables;
 use crate::features::Features;
 use crate::flags::{
-    AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, NodeFlags, ServerFlags, WrongMode,
+    AlertmanagerFlags, Cli, ClusterFlags, Command, ExporterCommand, LogFlags, Mode, NodeFlags, ServerFlags, WrongMode,
     normalised,
 };
 use crate::{log, router, stack, tool, web_config};
@@ -82,16 +83,25 @@ fn resolved(args: Vec<String>) -> Vec<String> {
     all
 }
 
+/// Flags of the subcommand in use.
+#[derive(Debug, Default)]
+struct ShownFlags {
+    /// With their values.
+    all: BTreeMap<String, String>,
+    /// Those of the command line.
+    given: BTreeSet<String>,
+}
+
 /// Flags of the subcommand in use with their values, for `status/flags`.
-fn shown_flags(command: &clap::Command, matches: &ArgMatches) -> BTreeMap<String, String> {
+fn shown_flags(command: &clap::Command, matches: &ArgMatches) -> ShownFlags {
     let (command, matches) = match matches.subcommand() {
         Some((name, inner)) => match command.find_subcommand(name) {
             Some(command) => (command, inner),
-            None => return BTreeMap::new(),
+            None => return ShownFlags::default(),
         },
         None => (command, matches),
     };
-    let mut shown = BTreeMap::new();
+    let mut shown = ShownFlags::default();
     for arg in command.get_arguments() {
         let Some(long) = arg.get_long() else { continue };
         let id = arg.get_id().as_str();
@@ -99,18 +109,21 @@ fn shown_flags(command: &clap::Command, matches: &ArgMatches) -> BTreeMap<String
             Ok(Some(values)) => values.map(|v| v.to_string_lossy()).collect::<Vec<_>>().join(","),
             _ => String::new(),
         };
-        shown.insert(long.to_owned(), value);
+        shown.all.insert(long.to_owned(), value);
+        if matches.value_source(id) == Some(ValueSource::CommandLine) {
+            shown.given.insert(long.to_owned());
+        }
     }
     shown
 }
 
-async fn dispatch(cli: Cli, shown: BTreeMap<String, String>) -> Result<()> {
+async fn dispatch(cli: Cli, shown: ShownFlags) -> Result<()> {
     let start = |flags: &LogFlags| log::start(flags.level, flags.format);
     match cli.command {
         None => {
             start(&cli.stack.log);
             let shutdown = Shutdown::new();
-            let stack = stack::start(&cli.stack, shown, &shutdown).await?;
+            let stack = stack::start(&cli.stack, shown.all, &shutdown).await?;
             live(Some(stack.app), &shutdown).await
         }
         Some(Command::Server(flags)) => {
@@ -162,23 +175,32 @@ async fn live(app: Option<App>, shutdown: &Shutdown) -> Result<()> {
     Ok(())
 }
 
-async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<()> {
-    flags.unused.check()?;
+async fn server(flags: ServerFlags, shown: ShownFlags) -> Result<()> {
+    let mode = flags.agent.mode(&flags.features, &shown.given)?;
+    flags.unused.tell();
     if flags.web.console_templates.is_some() || flags.web.console_libraries.is_some() {
         tracing::warn!("console templates are not supported: --web.console.templates and .libraries have no effect");
     }
     let listen = flags.web.listen.iter().map(|text| listen_address(text)).collect::<Result<_, _>>()?;
     let registry = Registry::new();
     registry.add_collector(Arc::new(ProcessCollector::default()));
+    let (storage, tsdb, lock) = match mode {
+        Mode::Agent => flags.agent.storage(&flags.tsdb),
+        Mode::Server => {
+            let lock = if flags.no_lockfile { tsdb::LockFile::None } else { tsdb::LockFile::Lock };
+            (flags.storage, flags.tsdb, lock)
+        }
+    };
     let has_alias = flags.features.iter().any(|feature| feature == "auto-reload-config");
     let options = Options {
         auto_reload: (flags.auto_reload || has_alias).then_some(flags.auto_reload_interval),
         config_file: flags.config,
         variables: if flags.expand_env { Variables::Expanded } else { Variables::Literal },
-        storage: flags.storage,
-        tsdb: flags.tsdb,
+        mode,
+        storage,
+        tsdb,
         features: Features::from_names(&flags.features),
-        lock: if flags.no_lockfile { tsdb::LockFile::None } else { tsdb::LockFile::Lock },
+        lock,
         listen,
         web: flags.web,
         remote: flags.remote,
@@ -186,7 +208,7 @@ async fn server(flags: ServerFlags, shown: BTreeMap<String, String>) -> Result<(
         query: flags.query,
         rules: flags.rules,
         timestamp_tolerance: flags.scrape.tolerance(),
-        flags: shown,
+        flags: shown.all,
         local_router: None,
     };
     let shutdown = Shutdown::new();

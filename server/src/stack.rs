@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::app::{self, App, Options};
 use crate::config::Variables;
 use crate::features::Features;
-use crate::flags::{self as program_flags, StackFlags, WebFlags};
+use crate::flags::{self as program_flags, Mode, StackFlags, WebFlags};
 use crate::router::{self, LocalNotifier};
 
 /// Where the program's own components are registered.
@@ -83,6 +83,7 @@ pub async fn start(flags: &StackFlags, shown: BTreeMap<String, String>, shutdown
         auto_reload: None,
         config_file,
         variables: Variables::Literal,
+        mode: Mode::Server,
         storage: flags.data.clone(),
         tsdb: flags.tsdb.clone(),
         features: Features::default(),

@@ -1,6 +1,7 @@
 //! Checks, queries, tests and work on data directories, as `promtool` has them.
 
 mod check;
+mod debug;
 mod lint;
 mod promql;
 mod push;
@@ -10,6 +11,7 @@ mod token;
 mod tsdb;
 
 pub use self::check::{LintFlags, LintProblems};
+pub use self::debug::DebugCommand;
 pub use self::promql::PromqlCommand;
 pub use self::push::PushCommand;
 pub use self::query::QueryCommand;
@@ -33,6 +35,7 @@ pub async fn run(command: ToolCommand) -> Result<()> {
         ToolCommand::Tsdb(command) => tsdb::run(command).await,
         ToolCommand::Promql(command) => promql::run(command),
         ToolCommand::Push(command) => push::run(command).await,
+        ToolCommand::Debug(command) => debug::run(command).await,
         ToolCommand::Token(command) => token::run(command),
         ToolCommand::Query(command) => query::run(command).await,
     }

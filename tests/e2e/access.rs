@@ -273,3 +273,58 @@ fn a_thousand_malformed_requests_leave_nothing_behind() {
     assert!(resident() < memory + 16 * 1024, "{memory} kB before, {} kB after", resident());
     assert_eq!(get(&format!("http://{address}/-/healthy")).unwrap().0, 200);
 }
+
+#[test]
+fn the_web_port_speaks_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::from_params(&authority, &authority_key);
+    let issued = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    };
+    let (server, server_key) = issued("localhost");
+    let (client, client_key) = issued("ann.example");
+    let (stranger, stranger_key) = issued("bob.example");
+    write("server.crt", &server);
+    write("server.key", &server_key);
+    write("ca.crt", &root);
+    let config = |extra: &str| {
+        format!("tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  min_version: TLS13\n{extra}")
+    };
+    write("web.yml", &config(""));
+    std::fs::write(folder.path().join("prometheus.yml"), "").unwrap();
+    let port = free_port();
+    let mut command = Command::new(BINARY);
+    command.current_dir(folder.path()).args(["server", "--web.config.file=web.yml"]);
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let _process = Process::start(&mut command, &folder.path().join("log"));
+    let url = format!("https://localhost:{port}/-/ready");
+    let ask = |identity: Option<(&str, &str)>| {
+        super::harness::runtime().block_on(async {
+            let root = reqwest::Certificate::from_pem(root.as_bytes()).unwrap();
+            let mut builder =
+                reqwest::Client::builder().tls_certs_only([root]).resolve("localhost", ([127, 0, 0, 1], port).into());
+            if let Some((certificate, key)) = identity {
+                builder =
+                    builder.identity(reqwest::Identity::from_pem(format!("{key}{certificate}").as_bytes()).unwrap());
+            }
+            let response = builder.build().unwrap().get(&url).send().await.ok()?;
+            Some((response.status().as_u16(), response.version() == reqwest::Version::HTTP_2))
+        })
+    };
+    eventually("the server to be ready over HTTP/2", || ask(None).filter(|answer| *answer == (200, true)));
+    assert!(get(&format!("http://127.0.0.1:{port}/-/ready")).is_none(), "nothing in the clear");
+    // Clients must show a certificate of the authority, and with a name that is allowed; without a restart.
+    let demanding = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [ann.example]\n";
+    write("web.yml", &config(demanding));
+    eventually("the refusal of who shows nothing", || ask(None).is_none().then_some(()));
+    assert_eq!(ask(Some((&client, &client_key))).map(|answer| answer.0), Some(200));
+    assert_eq!(ask(Some((&stranger, &stranger_key))), None);
+}

@@ -271,3 +271,38 @@ fn the_web_port_is_protected_by_file() {
     std::fs::write(&web, "{}\n").unwrap();
     eventually("the open door", || (ask(None).0 == 200).then_some(()));
 }
+
+#[test]
+fn an_agent_sends_on_and_answers_no_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, receiver) = (address(), address());
+    let _receiver = start(&folder.path().join("receiver"), &receiver, "", &["--web.enable-remote-write-receiver"]);
+    let config = format!(
+        "scrape_configs:\n- job_name: own\n  scrape_interval: 1s\n  static_configs: [{{targets: ['{agent}']}}]\n\
+         remote_write: [{{url: 'http://{receiver}/api/v1/write'}}]\n"
+    );
+    let own = folder.path().join("agent");
+    let _agent = start(&own, &agent, &config, &["--agent"]);
+    eventually("samples at the receiver", || query(&receiver, "up{job=\"own\"}").filter(|values| *values == [1.0]));
+    assert!(own.join("data-agent/wal").is_dir());
+    assert_eq!(get(&format!("http://{agent}/-/healthy")).unwrap().1, "Prometheus Agent is Healthy.\n");
+    for path in ["query?query=up", "series?match[]=up", "rules", "status/tsdb", "label/job/values"] {
+        let (status, body) = get(&format!("http://{agent}/api/v1/{path}")).unwrap();
+        assert!(status == 422 && body.contains("unavailable with Prometheus Agent"), "{path}: {status} {body}");
+    }
+    assert_eq!(api(&agent, "targets").unwrap()["activeTargets"][0]["health"], "up");
+    let ended = |folder: &str, config: &str, flags: &[&str]| {
+        let folder = own.join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("prometheus.yml"), config).unwrap();
+        let mut command = Command::new(BINARY);
+        command.current_dir(&folder).args(["server", "--web.listen-address", &address()]).args(flags);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (code, told) = ended("flags", "", &["--agent", "--storage.tsdb.path=x", "--query.timeout=1m"]);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("[\"--query.timeout\", \"--storage.tsdb.path\"]"), "{told}");
+    let (code, told) = ended("rules", "rule_files: [r.yml]\n", &["--agent"]);
+    assert!(code == Some(1) && told.contains("field rule_files is not allowed in agent mode"), "{code:?} {told}");
+}

@@ -128,6 +128,15 @@ impl OAuth2 {
         }
     }
 
+    /// A signed statement of who asks, as of now: for servers that want it in a form of their own.
+    ///
+    /// # Errors
+    /// If there is no usable key.
+    pub async fn signed_assertion(&self) -> Result<String, ClientError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.assertion(now).await
+    }
+
     /// The form that asks for a token at time `now`.
     async fn form(&self, now: Duration) -> Result<Vec<(String, String)>, ClientError> {
         let mut form: Vec<(String, String)> =
@@ -179,6 +188,10 @@ impl OAuth2 {
         }
         for (claim, value) in &self.claims {
             claims[claim] = value.clone();
+        }
+        // One that is set to nothing is left out.
+        if let Value::Object(map) = &mut claims {
+            map.retain(|_, value| !value.is_null());
         }
         let signed = format!("{}.{}", part(&header), part(&claims));
         let mut signature = vec![0; key.public_modulus_len()];

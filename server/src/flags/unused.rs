@@ -2,7 +2,6 @@
 //! command lines go on working; whoever sets one to something that would matter is told.
 
 use clap::{ArgAction, Args};
-use model::bytes::ByteSize;
 use model::duration::Duration;
 
 #[derive(Debug, Clone, Args)]
@@ -38,67 +37,11 @@ pub struct UnusedFlags {
     // Independent rules of a group are evaluated one after the other.
     #[arg(long = "rules.max-concurrent-evals", hide = true, default_value_t = 4)]
     concurrent_evals: u32,
-    #[command(flatten)]
-    agent: AgentFlags,
 }
-
-/// Of agent mode.
-#[derive(Debug, Clone, Args)]
-struct AgentFlags {
-    #[arg(long = "agent", hide = true)]
-    agent: bool,
-    #[arg(long = "storage.agent.path", hide = true)]
-    agent_path: Option<String>,
-    #[arg(long = "storage.agent.wal-compression", hide = true, num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", action = ArgAction::Set)]
-    agent_wal_compression: Option<bool>,
-    #[arg(long = "storage.agent.wal-segment-size", hide = true)]
-    agent_segment_size: Option<ByteSize>,
-    #[arg(long = "storage.agent.wal-truncate-frequency", hide = true)]
-    agent_truncate_frequency: Option<Duration>,
-    #[arg(long = "storage.agent.retention.min-time", hide = true)]
-    agent_retention_min: Option<Duration>,
-    #[arg(long = "storage.agent.retention.max-time", hide = true)]
-    agent_retention_max: Option<Duration>,
-    #[arg(long = "storage.agent.no-lockfile", hide = true)]
-    agent_no_lockfile: bool,
-    #[arg(long = "storage.agent.checkpoint-from-in-memory-series", hide = true)]
-    agent_checkpoint: bool,
-    #[arg(long = "storage.agent.checkpoint-batch-size", hide = true)]
-    agent_checkpoint_batch: Option<u64>,
-}
-
-impl AgentFlags {
-    fn is_set(&self) -> bool {
-        self.agent_path.is_some()
-            || self.agent_wal_compression.is_some()
-            || self.agent_segment_size.is_some()
-            || self.agent_truncate_frequency.is_some()
-            || self.agent_retention_min.is_some()
-            || self.agent_retention_max.is_some()
-            || self.agent_no_lockfile
-            || self.agent_checkpoint
-            || self.agent_checkpoint_batch.is_some()
-    }
-}
-
-/// The flags do not go together with the mode the server runs in; exit code 3, as upstream has it.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WrongMode(pub &'static str);
 
 impl UnusedFlags {
     /// Tells which flags have no effect.
-    ///
-    /// # Errors
-    /// If the command line asks for agent mode, or gives a flag of it to a server.
-    pub fn check(&self) -> Result<(), WrongMode> {
-        if self.agent.agent {
-            return Err(WrongMode("agent mode is not supported by this version: run a server with remote_write"));
-        }
-        if self.agent.is_set() {
-            return Err(WrongMode("the flags --storage.agent.* can not be used in server mode"));
-        }
+    pub fn tell(&self) {
         let differing = [
             ("storage.tsdb.head-chunks-write-queue-size", self.head_chunks_queue != 0),
             ("storage.tsdb.allow-overlapping-compaction", !self.overlapping_compaction),
@@ -111,6 +54,5 @@ impl UnusedFlags {
         for (flag, _) in differing.iter().filter(|(_, differs)| *differs) {
             tracing::warn!(flag, "this flag is accepted and has no effect here");
         }
-        Ok(())
     }
 }

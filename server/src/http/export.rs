@@ -19,6 +19,8 @@ use super::params::Params;
 use super::streamed::{self, BodyWriter, Gone};
 use crate::access::Access;
 
+/// Exports at a time; others wait.
+pub const EXPORTS_MAX: usize = 4;
 /// Samples of one line; a longer series has several.
 const LINE_SAMPLES_MAX: usize = 10_000;
 
@@ -44,7 +46,11 @@ pub(super) async fn export(State(api): State<Arc<Api>>, access: Access, params: 
     let start = params.time("start")?.unwrap_or(Timestamp::MIN);
     let end = params.time("end")?.unwrap_or(Timestamp::MAX);
     let content_type = if form == Form::JsonLines { JSON_LINES } else { OPENMETRICS_CONTENT_TYPE };
+    let Ok(slot) = Arc::clone(&api.export_slots).acquire_owned().await else {
+        return Err(ApiError::new(ErrorType::Unavailable, "the server is stopping"));
+    };
     let body = streamed::body(move |out| {
+        let _slot = slot;
         let view = access.view(&*api.db);
         match write(&view, &selectors, (start, end), form, out) {
             Ok(()) => Ok(()),

@@ -152,7 +152,7 @@ mod tests {
     fn every_route_is_told_of() {
         let router = include_str!("../http.rs");
         let mut routed = BTreeSet::new();
-        let own = router.split("fn series_routes").nth(1).unwrap();
+        let own = router.split("fn query_routes").nth(1).unwrap();
         for route in own.split(".route(\"").skip(1) {
             let (path, rest) = route.split_once('"').unwrap();
             let handlers = rest.split('\n').next().unwrap();

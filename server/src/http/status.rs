@@ -236,9 +236,13 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> 
     }
 }
 
+pub(super) async fn healthy(State(api): State<Arc<Api>>) -> String {
+    format!("{} is Healthy.\n", api.mode.name())
+}
+
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     if api.ready.load(Ordering::Acquire) {
-        return "Prometheus Server is Ready.\n".into_response();
+        return format!("{} is Ready.\n", api.mode.name()).into_response();
     }
     let mut headers = HeaderMap::new();
     headers.insert("x-prometheus-stopping", header::HeaderValue::from_static("false"));

@@ -8,6 +8,7 @@
 //! Unlike upstream's, the queue outlives the log: what a destination cannot take goes to disk, in the bytes it will be
 //! sent as, and is there after a restart.
 
+mod cloud;
 mod destination;
 mod disk;
 mod feed;
@@ -36,6 +37,7 @@ pub use metrics::Metrics;
 pub use post::headers;
 
 use crate::config::{RemoteWriteConfig, WriteMessage};
+use cloud::Signer;
 use destination::{Running, Settings};
 use feed::Choice;
 use post::Endpoint;
@@ -140,6 +142,7 @@ impl Senders {
         Ok(Settings {
             endpoint: Endpoint {
                 client,
+                signer: Signer::new(config).map_err(anyhow::Error::msg)?,
                 url,
                 headers: post::headers(&config.headers).map_err(anyhow::Error::msg)?,
                 timeout: config.remote_timeout.as_std(),

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{complain, lint, say};
 use crate::app::USER_AGENT;
 use crate::config::{self, Config, Depth, Reading};
-use crate::flags::CheckCommand;
+use crate::flags::{CheckCommand, Mode};
 use crate::web_config;
 
 /// The input is valid and against conventions; exit code 3, as upstream has it.
@@ -26,8 +26,9 @@ pub struct LintProblems(usize);
 
 pub(super) async fn run(command: CheckCommand) -> Result<()> {
     match command {
-        CheckCommand::Config { syntax_only, lint, files } => {
-            check_files(&files, &lint, |file| check_config(file, syntax_only, &lint))
+        CheckCommand::Config { syntax_only, agent, lint, files } => {
+            let mode = if agent { Mode::Agent } else { Mode::Server };
+            check_files(&files, &lint, |file| check_config(file, syntax_only, mode, &lint))
         }
         CheckCommand::Rules { lint, files } => check_rules(&files, &lint),
         CheckCommand::Healthy(server) => check_server(&server.url, "healthy").await,
@@ -91,7 +92,7 @@ fn check_files(files: &[PathBuf], lint: &LintFlags, check: impl Fn(&Path) -> Che
     if problems > 0 && lint.lint_fatal { Err(LintProblems(problems).into()) } else { Ok(()) }
 }
 
-fn check_config(file: &Path, syntax_only: bool, lint: &LintFlags) -> Checked {
+fn check_config(file: &Path, syntax_only: bool, mode: Mode, lint: &LintFlags) -> Checked {
     let depth = if syntax_only { Depth::SyntaxOnly } else { Depth::Whole };
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
@@ -100,7 +101,7 @@ fn check_config(file: &Path, syntax_only: bool, lint: &LintFlags) -> Checked {
             return Checked::Invalid;
         }
     };
-    let config = match config::parse(file, &text, depth) {
+    let config = match config::parse(file, &text, depth, mode) {
         Ok(config) => config,
         Err(error) => {
             complain("  FAILED:");

@@ -1,5 +1,7 @@
 //! `tool query`: questions to a server, answered as `promtool` prints them.
 
+mod analyze;
+
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -54,6 +56,8 @@ pub enum QueryCommand {
         /// Label name to provide label values for
         name: String,
     },
+    /// Run queries against your Prometheus to analyze the usage pattern of certain metrics
+    Analyze(analyze::AnalyzeFlags),
 }
 
 /// Which series are meant.
@@ -118,6 +122,7 @@ pub(super) async fn run(command: QueryCommand) -> Result<()> {
             data.as_array().into_iter().flatten().filter_map(Value::as_str).for_each(say);
             Ok(())
         }
+        QueryCommand::Analyze(flags) => analyze::run(flags).await,
     }
 }
 

@@ -8,6 +8,7 @@ use net::client::HttpClient;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
+use super::cloud::Signer;
 use crate::config::WriteMessage;
 
 /// Bytes of an answer that are shown in a log.
@@ -19,6 +20,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) client: HttpClient,
+    /// How a cloud provider wants it, beside what the client does.
+    pub(super) signer: Option<Signer>,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,
@@ -60,7 +63,17 @@ impl Endpoint {
         if number > 0 {
             request = request.header("retry-attempt", number);
         }
-        let response = match request.send().await {
+        let (client, built) = request.build_split();
+        let mut built = match built {
+            Ok(built) => built,
+            Err(error) => return again(chain(&error.without_url())),
+        };
+        if let Some(signer) = &self.signer
+            && let Err(reason) = signer.sign(&mut built).await
+        {
+            return again(reason);
+        }
+        let response = match client.execute(built).await {
             Ok(response) => response,
             // The URL may hold a secret.
             Err(error) => return again(chain(&error.without_url())),
@@ -105,7 +118,7 @@ impl Endpoint {
 }
 
 /// An error with its causes: the first alone says little.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
