@@ -8,10 +8,10 @@ const FAMILIES: u64 = 62;
 const DEVICES: u64 = 12;
 /// How many series are on it.
 #[allow(dead_code, reason = "not every bench counts them")]
-pub const SERIES: u64 = PROCESSORS * MODES.len() as u64 + FAMILIES * DEVICES;
+pub(crate) const SERIES: u64 = PROCESSORS * MODES.len() as u64 + FAMILIES * DEVICES;
 
 /// The page as it is at the `scrape`-th time it is asked for: counters grow, a third of the gauges moves.
-pub fn node_page(scrape: u64) -> String {
+pub(crate) fn node_page(scrape: u64) -> String {
     let mut page = String::with_capacity(128 * 1024);
     page.push_str("# HELP node_cpu_seconds_total Seconds the CPUs spent in each mode.\n");
     page.push_str("# TYPE node_cpu_seconds_total counter\n");
