@@ -42,7 +42,7 @@ pub struct Config {
     pub lookback: Duration,
     /// The most samples a query may hold at a time (`--query.max-samples`).
     pub max_samples: u64,
-    /// The most bytes a query may hold at a time.
+    /// The most bytes a query may hold at a time (`--query.max-memory-per-query`).
     pub max_bytes: u64,
     /// The most bytes all queries together may hold at a time (`--query.max-memory`).
     pub max_memory: u64,

@@ -30,6 +30,7 @@ use scraper::pool::Shared;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tsdb::Db;
 
+use crate::address::{own_url, path_of};
 use crate::alerting::{Fanout, configured};
 use crate::config::{self, Config, Reading, StorageConfig, Variables};
 use crate::evaluator::{EngineEvaluator, memory_share};
@@ -254,6 +255,7 @@ impl App {
                 storage: Arc::clone(&readable) as Arc<dyn Queryable>,
                 engine,
                 timeout: options.query.timeout,
+                queries: Arc::clone(&api.queries),
                 query_log,
                 clock,
             }),
@@ -352,6 +354,7 @@ fn engine_config(options: &Options, loaded: &Config) -> promql::Config {
         delayed_name_removal: options.features.delayed_name_removal,
         type_and_unit_labels: options.features.ingest.type_and_unit,
         start_timestamps: options.features.start_timestamps,
+        max_bytes: options.query.memory_of_one_max.map_or(u64::MAX, |bytes| bytes.0),
         max_memory: options.query.memory_max.map_or_else(memory_share, |bytes| bytes.0),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         ..promql::Config::default()
@@ -371,21 +374,6 @@ fn active_queries(options: &Options) -> Result<Arc<ActiveQueries>> {
 fn offset_seed(external: &Labels) -> u64 {
     let host = rustix::system::uname();
     external.hash64() ^ model::labels::hash_packed(host.nodename().to_bytes())
-}
-
-fn own_url(addresses: &[SocketAddr]) -> String {
-    let Some(address) = addresses.first() else { return String::new() };
-    match address.ip() {
-        ip if ip.is_unspecified() => {
-            let uname = rustix::system::uname();
-            format!("http://{}:{}", uname.nodename().to_string_lossy(), address.port())
-        }
-        _ => format!("http://{address}"),
-    }
-}
-
-fn path_of(url: &str) -> String {
-    url::Url::parse(url).map_or_else(|_| String::new(), |url| url.path().trim_end_matches('/').to_owned())
 }
 
 /// Asks for a reload whenever a file of the configuration has changed.

@@ -8,6 +8,7 @@ use model::labels::Labels;
 use model::sample::{Timestamp, Value};
 use model::storage::Queryable;
 use net::clock::Clock;
+use promql::active::ActiveQueries;
 use promql::{CancelToken, Engine, QueryOptions, QueryValue};
 use rules::evaluate::{EvaluateError, Evaluator, VectorSample};
 
@@ -21,6 +22,8 @@ pub struct EngineEvaluator {
     pub engine: Arc<Engine>,
     /// How long one expression may take.
     pub timeout: Duration,
+    /// Queries that run: rules' are listed, and can be cancelled, as all others.
+    pub queries: Arc<ActiveQueries>,
     /// Where queries are logged, if that is configured.
     pub query_log: Arc<QueryLog>,
     /// The time.
@@ -34,6 +37,8 @@ impl Evaluator for EngineEvaluator {
         let cancel = CancelToken::with_deadline(move || Instant::now() >= deadline);
         // Samples are counted for the query log alone.
         let options = QueryOptions { cancel, uncounted: !self.query_log.is_on(), ..QueryOptions::default() };
+        let started = Timestamp(self.clock.now_ms());
+        let _listed = self.queries.register(expression, started, &options.cancel, &options.usage);
         let result = self
             .engine
             .instant(&*self.storage, expression, at, &options)

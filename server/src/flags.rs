@@ -250,6 +250,9 @@ pub struct QueryFlags {
     /// Maximum number of bytes that all queries together may hold in memory; a quarter of what is available if absent
     #[arg(long = "query.max-memory")]
     pub memory_max: Option<ByteSize>,
+    /// Maximum number of bytes that a single query may hold in memory; that of all together if absent
+    #[arg(long = "query.max-memory-per-query")]
+    pub memory_of_one_max: Option<ByteSize>,
     /// The maximum lookback duration for retrieving metrics during expression evaluations
     #[arg(long = "query.lookback-delta", default_value = "5m")]
     pub lookback: Duration,

@@ -1,6 +1,7 @@
 //! The one binary `cresset`: reads the command line and starts what it names.
 
 mod access;
+mod address;
 mod alerting;
 mod app;
 mod config;

@@ -16,7 +16,7 @@ pub use self::promql::PromqlCommand;
 pub use self::push::PushCommand;
 pub use self::query::QueryCommand;
 use self::query::ask;
-pub use self::testing::TestCommand;
+pub use self::testing::{TestCommand, TestsFailed};
 pub use self::token::TokenCommand;
 pub use self::tsdb::TsdbCommand;
 

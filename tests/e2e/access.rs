@@ -172,6 +172,10 @@ fn what_is_exported_can_be_imported() {
             b"{\"metric\":{\"__name__\":\"m\"},\"timestamps\":[1],\"values\":[]}",
             "line 1: expected as many timestamps as values",
         ),
+        (
+            b"{\"metric\":{\"__name__\":\"m\"},\"timestamps\":[9000000000000],\"values\":[1]}",
+            "line 1: timestamp 9000000000000 is in the future",
+        ),
         (b"{\"metric\":{\"a\":\"b\"},\"timestamps\":[1],\"values\":[1]}", "has no metric name"),
     ] {
         let refused = import("application/jsonl", body);

@@ -28,6 +28,8 @@ use super::lines::SeriesLine;
 const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The largest OpenMetrics page, in bytes: it is read whole. Lines of JSON have no end that is too far.
 const PAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// How far a sample may be ahead of this machine's clock, as of a scrape.
+const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
 /// Samples gathered before they are written as blocks.
 const BATCH_SAMPLES: usize = 4_000_000;
 /// Pieces of the body that wait for whoever reads it.
@@ -172,6 +174,8 @@ impl Batch<'_> {
             return Err("expected as many timestamps as values".into());
         }
         let labels = valid(Labels::from_pairs(line.metric).map_err(|error| error.to_string())?)?;
+        let newest = line.timestamps.iter().chain(&line.histogram_timestamps).max();
+        self.in_time(newest.copied().unwrap_or(i64::MIN))?;
         let mut samples: Samples = Vec::with_capacity(line.values.len() + line.histograms.len());
         samples.extend(line.timestamps.iter().zip(&line.values).map(|(time, value)| (*time, Sample::Float(value.0))));
         for (time, fields) in line.histogram_timestamps.iter().zip(&line.histograms) {
@@ -201,6 +205,7 @@ impl Batch<'_> {
                 let text = format!("expected timestamp for series {}, got none", line.series);
                 return Err(self.failure(ErrorType::BadData, &place, text));
             };
+            self.in_time(timestamp).map_err(|error| self.failure(ErrorType::BadData, &place, error))?;
             let labels = labels_of(line.series).map_err(|error| error.to_string()).and_then(valid);
             let labels = labels.map_err(|error| self.failure(ErrorType::BadData, &place, error))?;
             self.series.entry(labels).or_default().push((timestamp, Sample::Float(line.value)));
@@ -208,6 +213,14 @@ impl Batch<'_> {
             self.flush_if_full()?;
         }
         Ok(())
+    }
+
+    /// Retention counts from the newest sample: one of the future would make all others too old.
+    fn in_time(&self, timestamp: i64) -> Result<(), String> {
+        if timestamp <= self.now.0.saturating_add(AHEAD_MAX_MS) {
+            return Ok(());
+        }
+        Err(format!("timestamp {timestamp} is in the future, by more than {} minutes", AHEAD_MAX_MS / 60_000))
     }
 
     fn flush_if_full(&mut self) -> Result<(), ApiError> {

@@ -43,6 +43,11 @@ pub enum TestCommand {
     },
 }
 
+/// Tests failed, and have said so.
+#[derive(Debug, thiserror::Error)]
+#[error("tests failed")]
+pub struct TestsFailed;
+
 /// Runs tests.
 ///
 /// # Errors
@@ -68,7 +73,7 @@ pub fn run(command: TestCommand) -> Result<()> {
             };
             match rules::testing::run(&files, &options, &mut streams)? {
                 true => Ok(()),
-                false => bail!("rule tests failed"),
+                false => Err(TestsFailed.into()),
             }
         }
         TestCommand::Promql { files } => scripts(&files),
