@@ -139,7 +139,10 @@ fn answers_are_those_of_prometheus() {
         // Both rules have run, so that nothing is unknown any more.
         eventually("both to have evaluated rules", || {
             let (_, body) = get(&format!("http://{address}/api/v1/rules")).filter(|(status, _)| *status == 200)?;
-            (!body.contains("\"0001-01-01") && body.contains("\"firing\"")).then_some(())
+            // The alert's own series come later than its state.
+            let (_, labels) = get(&format!("http://{address}/api/v1/labels"))?;
+            let has_run = !body.contains("\"0001-01-01") && body.contains("\"firing\"");
+            (has_run && labels.contains("alertstate")).then_some(())
         });
     }
     let ask = |address: &str, call: &Call<'_>| {

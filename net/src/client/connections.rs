@@ -196,8 +196,16 @@ async fn with_tls(mut builder: ClientBuilder, tls: &TlsConfig) -> Result<ClientB
         builder = builder.tls_version_max(tls_version(max)?);
     }
     if let Some((pem, path)) = pem_of(&tls.ca, &tls.ca_file).await? {
-        let certificates = Certificate::from_pem_bundle(pem.reveal().as_bytes())
-            .map_err(|e| ClientError::TlsFile { path, reason: format!("unable to use CA certificate: {e}") })?;
+        let fault = |reason: String| ClientError::TlsFile {
+            path: path.clone(),
+            reason: format!("unable to use CA certificate: {reason}"),
+        };
+        let certificates =
+            Certificate::from_pem_bundle(pem.reveal().as_bytes()).map_err(|error| fault(error.to_string()))?;
+        // Without any, no server could ever be trusted.
+        if certificates.is_empty() {
+            return Err(fault("expected certificates in PEM, found none".into()));
+        }
         builder = builder.tls_certs_only(certificates);
     }
     if let Some((mut pem, path)) = pem_of(&tls.cert, &tls.cert_file).await? {

@@ -1,3 +1,5 @@
+//! Providers that answer from memory.
+
 use std::sync::{Arc, Mutex as StdMutex};
 
 use axum::Router;
