@@ -357,7 +357,6 @@ fn engine_config(options: &Options, loaded: &Config) -> promql::Config {
         max_bytes: options.query.memory_of_one_max.map_or(u64::MAX, |bytes| bytes.0),
         max_memory: options.query.memory_max.map_or_else(memory_share, |bytes| bytes.0),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        ..promql::Config::default()
     }
 }
 
