@@ -1,5 +1,7 @@
 //! Rule files: strict YAML, checked whole, faults named with their lines.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -7,6 +9,8 @@ use model::duration::Duration;
 use model::labels::{ALERT_NAME, METRIC_NAME, is_legacy_metric_name};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
+
+use self::places::{Field, Places, first_document};
 
 /// The largest rule file, in bytes.
 pub const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -59,7 +63,7 @@ pub struct RuleConfig {
 
 /// A fault of a rule file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {reason}")]
+#[error("{file}: {line}:{column}: {reason}")]
 pub struct RuleFileError {
     /// The file.
     pub file: String,
@@ -71,11 +75,30 @@ pub struct RuleFileError {
     pub reason: String,
 }
 
+/// How a rule file is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading {
+    /// What its expressions may use.
+    pub language: promql::parser::Options,
+    /// What becomes of fields that a rule file does not have.
+    pub unknown_fields: UnknownFields,
+}
+
+/// What becomes of unknown fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownFields {
+    /// They are faults.
+    #[default]
+    Refused,
+    /// They are skipped: tools may read files with notes for others.
+    Ignored,
+}
+
 /// Reads and checks the text of a rule file.
 ///
 /// # Errors
 /// All faults, in the order of their lines; only the first if the text is not YAML or has a wrong shape.
-pub fn parse(file: &Path, text: &str) -> Result<RuleFile, Vec<RuleFileError>> {
+pub fn parse(file: &Path, text: &str, reading: Reading) -> Result<RuleFile, Vec<RuleFileError>> {
     let file = file.display().to_string();
     let fault = |line, column, reason: String| RuleFileError { file: file.clone(), line, column, reason };
     if text.len() > FILE_BYTES_MAX {
@@ -84,30 +107,32 @@ pub fn parse(file: &Path, text: &str) -> Result<RuleFile, Vec<RuleFileError>> {
     if text.trim().is_empty() {
         return Ok(RuleFile::default());
     }
-    let parsed: RuleFile = first_document(text).map_err(|error| {
+    let parsed: RuleFile = shaped(text, reading.unknown_fields).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
         vec![fault(line, column, first_line(&error.to_string()))]
     })?;
     let mut faults = Vec::new();
     let mut names: Vec<&str> = Vec::new();
-    let mut places = Places { text, file: None };
+    let mut places = Places::new(text);
     for (group_number, group) in parsed.groups.iter().enumerate() {
-        let place = (group.defined.line(), group.defined.column());
+        let mut here = |reason| {
+            let (line, column) = places.group(group_number);
+            faults.push(fault(line, column, reason));
+        };
         let name = group.value.name.as_str();
         if name.is_empty() {
-            faults.push(fault(place.0, place.1, "Groupname must not be empty".into()));
+            here("Groupname must not be empty".into());
         } else if names.contains(&name) {
-            faults.push(fault(place.0, place.1, format!("groupname: {name:?} is repeated in the same file")));
+            here(format!("groupname: {name:?} is repeated in the same file"));
         }
         names.push(name);
         for label in group.value.labels.keys().filter(|label| !label_is_allowed(label)) {
-            faults.push(fault(place.0, place.1, format!("invalid label name: {label}")));
+            here(format!("invalid label name: {label}"));
         }
         for (number, rule) in group.value.rules.iter().enumerate() {
-            let place = (rule.defined.line(), rule.defined.column());
             let which = format!("group {name:?}, rule {}, {:?}", number + 1, rule.value.name());
-            for (field, reason) in check_rule(&rule.value) {
-                let (line, column) = places.of(group_number, number, field).unwrap_or(place);
+            for (field, reason) in check_rule(&rule.value, &reading.language) {
+                let (line, column) = places.rule(group_number, number, field);
                 faults.push(fault(line, column, format!("{which}: {reason}")));
             }
         }
@@ -115,64 +140,35 @@ pub fn parse(file: &Path, text: &str) -> Result<RuleFile, Vec<RuleFileError>> {
     if faults.is_empty() { Ok(parsed) } else { Err(faults) }
 }
 
-/// The part of a rule that a fault is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Expr,
-    Record,
-    Other,
-}
-
-/// A rule file as [`RuleFile`], of which only the places of some fields are of interest.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct PlacedFile {
-    groups: Vec<PlacedGroup>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct PlacedGroup {
-    rules: Vec<PlacedRule>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct PlacedRule {
-    record: Option<Spanned<String>>,
-    expr: Option<Spanned<String>>,
-}
-
-/// Where fields stand: read only once a fault is met.
-struct Places<'a> {
-    text: &'a str,
-    file: Option<PlacedFile>,
-}
-
-impl Places<'_> {
-    /// Line and column of the value of a field.
-    fn of(&mut self, group: usize, rule: usize, field: Field) -> Option<(u64, u64)> {
-        let text = self.text;
-        let file = self.file.get_or_insert_with(|| serde_saphyr::from_str(text).unwrap_or_default());
-        let rule = file.groups.get(group)?.rules.get(rule)?;
-        let value = match field {
-            Field::Expr => rule.expr.as_ref(),
-            Field::Record => rule.record.as_ref(),
-            Field::Other => None,
-        };
-        value.map(|value| (value.defined.line(), value.defined.column()))
+/// The text as a rule file.
+fn shaped(text: &str, unknown: UnknownFields) -> Result<RuleFile, serde_saphyr::Error> {
+    match unknown {
+        UnknownFields::Refused => first_document(text),
+        // What is left is JSON, which is YAML too.
+        UnknownFields::Ignored => serde_saphyr::from_str(&known_fields(text)?.to_string()),
     }
 }
 
-/// Of several YAML documents only the first counts, as upstream has it.
-fn first_document(text: &str) -> Result<RuleFile, serde_saphyr::Error> {
-    serde_saphyr::from_str(text).or_else(|error| {
-        let several = text.lines().skip(1).any(|line| line.trim_end() == "---");
-        match several.then(|| serde_saphyr::from_multiple::<RuleFile>(text)) {
-            Some(Ok(documents)) => documents.into_iter().next().ok_or(error),
-            _ => Err(error),
+/// The text without the fields that a rule file does not have.
+fn known_fields(text: &str) -> Result<serde_json::Value, serde_saphyr::Error> {
+    const FILE: &[&str] = &["groups"];
+    const GROUP: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
+    const RULE: &[&str] = &["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+    let each = |value: Option<&mut serde_json::Value>, change: &dyn Fn(&mut serde_json::Value)| {
+        value.and_then(serde_json::Value::as_array_mut).into_iter().flatten().for_each(change);
+    };
+    let keep = |value: &mut serde_json::Value, known: &[&str]| {
+        if let serde_json::Value::Object(fields) = value {
+            fields.retain(|name, _| known.contains(&name.as_str()));
         }
-    })
+    };
+    let mut file: serde_json::Value = first_document(text)?;
+    keep(&mut file, FILE);
+    each(file.get_mut("groups"), &|group| {
+        keep(group, GROUP);
+        each(group.get_mut("rules"), &|rule| keep(rule, RULE));
+    });
+    Ok(file)
 }
 
 /// The library's messages go on with an excerpt of the file.
@@ -191,7 +187,7 @@ fn label_is_allowed(name: &str) -> bool {
     !name.is_empty() && name != METRIC_NAME
 }
 
-fn check_rule(rule: &RuleConfig) -> Vec<(Field, String)> {
+fn check_rule(rule: &RuleConfig, language: &promql::parser::Options) -> Vec<(Field, String)> {
     let mut faults = Vec::new();
     let mut push = |field, reason: String| faults.push((field, reason));
     match (rule.record.is_empty(), rule.alert.is_empty()) {
@@ -201,7 +197,7 @@ fn check_rule(rule: &RuleConfig) -> Vec<(Field, String)> {
     }
     if rule.expr.is_empty() {
         push(Field::Expr, "field 'expr' must be set in rule".into());
-    } else if let Err(error) = promql::parser::parse_with(&rule.expr, &promql::parser::Options::all()) {
+    } else if let Err(error) = promql::parser::parse_with(&rule.expr, language) {
         push(Field::Expr, format!("could not parse expression: {error}"));
     }
     if !rule.record.is_empty() {
@@ -245,7 +241,12 @@ mod tests {
     use super::*;
 
     fn faults(text: &str) -> Vec<String> {
-        parse(Path::new("r.yml"), text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+        parse(Path::new("r.yml"), text, Reading::default())
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -255,18 +256,35 @@ mod tests {
         let faults = faults(text);
         assert_eq!(faults.len(), 4, "{faults:#?}");
         assert!(
-            faults[0].starts_with("r.yml:5:11: ") && faults[0].contains("could not parse expression"),
+            faults[0].starts_with("r.yml: 5:11: ") && faults[0].contains("could not parse expression"),
             "{}",
             faults[0]
         );
-        assert!(faults[1].starts_with("r.yml:6:") && faults[1].contains("invalid label name: alertname"));
+        assert!(faults[1].starts_with("r.yml: 6:") && faults[1].contains("invalid label name: alertname"));
         assert!(faults[2].contains("annotation \"s\""));
         assert!(faults[3].contains("repeated in the same file"));
     }
 
     #[test]
+    fn experimental_functions_are_refused_unless_enabled() {
+        let text = "groups:\n- name: g\n  rules:\n  - record: a\n    expr: limitk(1, up)\n";
+        assert!(faults(text)[0].contains("experimental"), "{:?}", faults(text));
+        let all = Reading { language: promql::parser::Options::all(), ..Reading::default() };
+        assert!(parse(Path::new("r.yml"), text, all).is_ok());
+    }
+
+    #[test]
+    fn ignored_fields_leave_the_places_of_faults() {
+        let text = "groups:\n- name: g\n  owner: me\n  rules:\n  - record: a\n    note: {x: 1}\n    expr: up +\n";
+        let reading = Reading { unknown_fields: UnknownFields::Ignored, ..Reading::default() };
+        let faults = parse(Path::new("r.yml"), text, reading).unwrap_err();
+        assert_eq!((faults.len(), faults[0].line, faults[0].column), (1, 7, 11), "{faults:?}");
+        assert!(parse(Path::new("r.yml"), &text.replace(" +", ""), reading).is_ok());
+    }
+
+    #[test]
     fn unknown_keys_are_refused() {
         let faults = faults("groups:\n- name: g\n  rules:\n  - record: a\n    expr: up\n    labls: {}\n");
-        assert!(faults[0].starts_with("r.yml:6:") && faults[0].contains("labls"), "{faults:?}");
+        assert!(faults[0].starts_with("r.yml: 6:") && faults[0].contains("labls"), "{faults:?}");
     }
 }

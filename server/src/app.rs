@@ -104,6 +104,7 @@ impl Options {
             scraping: self.features.scraping(),
             extra_scrape_metrics: self.features.extra_scrape_metrics,
             mode: self.mode,
+            rules: rules::config::Reading { language: self.features.language, ..Default::default() },
         }
     }
 }

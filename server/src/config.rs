@@ -131,7 +131,7 @@ pub fn load(path: &Path, reading: Reading) -> Result<Config, LoadError> {
         text = expand_environment(&text, |name| std::env::var(name).ok())
             .map_err(|errors| LoadError(errors.iter().map(|error| format!("{}: {error}", path.display())).collect()))?;
     }
-    let config = parse_with(path, &text, Depth::Whole, reading)?;
+    let config = parse(path, &text, Depth::Whole, reading)?;
     let refused: Vec<String> = config.not_run.iter().map(|told| format!("{}: {told}", path.display())).collect();
     if refused.is_empty() { Ok(config) } else { Err(LoadError(refused)) }
 }
@@ -157,6 +157,8 @@ pub struct Reading {
     pub mode: Mode,
     /// `--enable-feature=extra-scrape-metrics`, by now a key of the global section.
     pub extra_scrape_metrics: bool,
+    /// Of rule files.
+    pub rules: rules::config::Reading,
 }
 
 /// How much of what a configuration names is looked at.
@@ -172,11 +174,7 @@ pub enum Depth {
 ///
 /// # Errors
 /// All faults found; if the shape of the text is wrong, those of its shape.
-pub fn parse(path: &Path, text: &str, depth: Depth, mode: Mode) -> Result<Config, LoadError> {
-    parse_with(path, text, depth, Reading { mode, ..Reading::default() })
-}
-
-fn parse_with(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result<Config, LoadError> {
+pub fn parse(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result<Config, LoadError> {
     let shown = path.display();
     let mut written: WrittenConfig = match text.trim().is_empty() {
         true => WrittenConfig::default(),
@@ -217,7 +215,7 @@ fn parse_with(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result
     if depth == Depth::Whole {
         for pattern in &written.rule_files {
             for file in matching(directory, pattern) {
-                match rule_file(&file) {
+                match rule_file(&file, reading.rules) {
                     Ok(content) => rule_files.push((file.display().to_string(), content)),
                     Err(errors) => faults.extend(errors),
                 }
@@ -391,9 +389,9 @@ fn scrape_configs_of(file: &Path) -> Result<Vec<ScrapeConfig>, Vec<String>> {
 ///
 /// # Errors
 /// All faults found.
-pub fn rule_file(file: &Path) -> Result<RuleFile, Vec<String>> {
+pub fn rule_file(file: &Path, reading: rules::config::Reading) -> Result<RuleFile, Vec<String>> {
     let text = read(file).map_err(|e| vec![format!("{}: {e}", file.display())])?;
-    rules::config::parse(file, &text).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    rules::config::parse(file, &text, reading).map_err(|faults| faults.iter().map(ToString::to_string).collect())
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -9,6 +9,7 @@
 
 mod functions;
 mod humanize;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,7 +115,13 @@ pub fn check(name: &str, text: &str) -> Result<(), TemplateError> {
         now_ms: 0,
         query: Arc::new(|_| Ok(Vec::new())),
     };
-    parse(name, text, &context).map(|_| ())
+    let template = parse(name, text, &context)?;
+    match variables::undefined(&template) {
+        None => Ok(()),
+        Some(variable) => {
+            Err(TemplateError::Parse { name: name.to_owned(), reason: format!("undefined variable {variable:?}") })
+        }
+    }
 }
 
 fn parse(name: &str, text: &str, context: &Context) -> Result<Template, TemplateError> {

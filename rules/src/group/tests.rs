@@ -110,7 +110,7 @@ fn bench(rules: &str) -> Bench {
         restore: RestoreConfig::default(),
     });
     let text = format!("groups:\n- name: g\n  rules:\n{rules}");
-    let file = config::parse(std::path::Path::new("r.yml"), &text).unwrap();
+    let file = config::parse(std::path::Path::new("r.yml"), &text, config::Reading::default()).unwrap();
     let config = &file.groups[0].value;
     let state = GroupState {
         name: "g".into(),

@@ -1,6 +1,6 @@
 //! One test group: its series loaded and its rules evaluated step by step, alerts and expressions compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::file::{AlertTest, ExprTest, TestFile, TestGroup};
 use super::report::{self, ShownAlert, ShownSample};
 use super::{Options, difference};
 use crate::alerting::AlertState;
-use crate::config::{self, RuleFile};
+use crate::config::{self, Reading, RuleFile, UnknownFields};
 use crate::evaluate::{EvaluateError, Evaluator, VectorSample};
 use crate::group::{Group, GroupContext, GroupState};
 use crate::metrics::Metrics;
@@ -170,11 +170,14 @@ impl Case<'_> {
 
     fn rule_file(&self, path: &std::path::Path) -> Result<RuleFile, Vec<String>> {
         let text = std::fs::read_to_string(path).map_err(|error| vec![format!("{}: {error}", path.display())])?;
-        let known = match self.options.ignore_unknown_fields {
-            true => known_fields(&text).map_err(|error| vec![format!("{}: {error}", path.display())])?,
-            false => text,
+        let reading = Reading {
+            language: self.options.engine.language,
+            unknown_fields: match self.options.ignore_unknown_fields {
+                true => UnknownFields::Ignored,
+                false => UnknownFields::Refused,
+            },
         };
-        config::parse(path, &known).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+        config::parse(path, &text, reading).map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
     fn state(&self, path: &std::path::Path, group: &config::GroupConfig) -> GroupState {
@@ -372,32 +375,4 @@ fn expected_sample(sample: &super::file::ExpectedSample) -> Result<ShownSample, 
         [_] => Err(fault("expected histogram".to_owned())),
         many => Err(fault(format!("expected 1 value, got {}", many.len()))),
     }
-}
-
-/// The text of a rule file without the fields it must not have, as JSON, which is YAML too.
-fn known_fields(text: &str) -> Result<String, String> {
-    const FILE: &[&str] = &["groups"];
-    const GROUP: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
-    const RULE: &[&str] = &["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
-    type Fields = BTreeMap<String, serde_json::Value>;
-    let only = |fields: Fields, known: &[&str]| -> Fields {
-        fields.into_iter().filter(|(name, _)| known.contains(&name.as_str())).collect()
-    };
-    let each = |value: Option<&mut serde_json::Value>, change: &dyn Fn(&mut serde_json::Value)| {
-        if let Some(serde_json::Value::Array(items)) = value {
-            items.iter_mut().for_each(change);
-        }
-    };
-    let keep = |value: &mut serde_json::Value, known: &[&str]| {
-        if let serde_json::Value::Object(fields) = value {
-            fields.retain(|name, _| known.contains(&name.as_str()));
-        }
-    };
-    let fields: Fields = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let mut fields = only(fields, FILE);
-    each(fields.get_mut("groups"), &|group| {
-        keep(group, GROUP);
-        each(group.get_mut("rules"), &|rule| keep(rule, RULE));
-    });
-    serde_json::to_string(&fields).map_err(|error| error.to_string())
 }

@@ -3,7 +3,10 @@
 use super::*;
 
 fn faults(text: &str) -> String {
-    parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Mode::Server).err().map(|e| e.to_string()).unwrap_or_default()
+    parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Reading::default())
+        .err()
+        .map(|e| e.to_string())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -23,7 +26,7 @@ fn all_faults_of_a_file_are_told() {
 #[test]
 fn secrets_are_masked_when_printed() {
     let text = "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: hunter2}\n";
-    let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Mode::Server).unwrap();
+    let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Reading::default()).unwrap();
     assert!(config.printed.contains("<secret>") && !config.printed.contains("hunter2"), "{}", config.printed);
     assert!(config.printed.contains("metrics_path: /metrics"), "{}", config.printed);
 }
@@ -69,10 +72,10 @@ fn upstreams_good_files_load_and_print_back() {
     let mut failed = Vec::new();
     for file in conformance("good") {
         let text = std::fs::read_to_string(&file).unwrap();
-        match parse(&file, &text, Depth::SyntaxOnly, Mode::Server) {
+        match parse(&file, &text, Depth::SyntaxOnly, Reading::default()) {
             Ok(config) => {
                 assert!(!config.printed.contains("mysecret"), "{}: a secret is shown", file.display());
-                let again = parse(&file, &config.printed, Depth::SyntaxOnly, Mode::Server);
+                let again = parse(&file, &config.printed, Depth::SyntaxOnly, Reading::default());
                 match again {
                     Ok(again) if again.printed == config.printed => {}
                     // Its labels hold a `$` once they are expanded, which stands for itself only as `$$`.
@@ -95,7 +98,7 @@ fn upstreams_bad_files_are_refused() {
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let depth = if NAMED.iter().any(|known| name.starts_with(known)) { Depth::Whole } else { Depth::SyntaxOnly };
-        match parse(&file, &text, depth, Mode::Server) {
+        match parse(&file, &text, depth, Reading::default()) {
             Ok(_) => panic!("{} was taken", file.display()),
             Err(error) => assert!(error.to_string().starts_with(&*file.to_string_lossy()), "{error}"),
         }
@@ -106,7 +109,7 @@ fn upstreams_bad_files_are_refused() {
 fn passwords_in_urls_are_not_printed() {
     let text = "remote_write: [{url: 'http://ann:hunter2@a/write', proxy_url: 'http://p:hunter2@b:1/'}]\n\
         remote_read: [{url: 'http://ann:hunter2@a/read'}]\n";
-    let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Mode::Server).unwrap();
+    let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Reading::default()).unwrap();
     assert!(!config.printed.contains("hunter2"), "{}", config.printed);
     assert_eq!(config.printed.matches("xxxxx").count(), 3);
     assert_eq!(config.remote_write[0].url, "http://ann:hunter2@a/write", "it is still known");
