@@ -1,4 +1,4 @@
-//! HTTP client and server settings, TLS, authentication, backoff, shutdown.
+//! HTTP client and server settings, TLS, authentication, backoff, shutdown; faults of configuration files.
 
 pub mod auth;
 pub mod backoff;
@@ -7,3 +7,4 @@ pub mod clock;
 pub mod server;
 pub mod shutdown;
 pub mod tls;
+pub mod yaml;

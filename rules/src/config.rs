@@ -7,7 +7,9 @@ use std::path::Path;
 
 use model::duration::Duration;
 use model::labels::{ALERT_NAME, METRIC_NAME, is_legacy_metric_name};
+use net::yaml::{Fault, Outcome, read_all_faults};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
 use self::places::{Field, Places, first_document};
@@ -97,7 +99,7 @@ pub enum UnknownFields {
 /// Reads and checks the text of a rule file.
 ///
 /// # Errors
-/// All faults, in the order of their lines; only the first if the text is not YAML or has a wrong shape.
+/// All faults, in the order of their lines; those of its shape alone if it has a wrong one.
 pub fn parse(file: &Path, text: &str, reading: Reading) -> Result<RuleFile, Vec<RuleFileError>> {
     let file = file.display().to_string();
     let fault = |line, column, reason: String| RuleFileError { file: file.clone(), line, column, reason };
@@ -107,9 +109,13 @@ pub fn parse(file: &Path, text: &str, reading: Reading) -> Result<RuleFile, Vec<
     if text.trim().is_empty() {
         return Ok(RuleFile::default());
     }
-    let parsed: RuleFile = shaped(text, reading.unknown_fields).map_err(|error| {
-        let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
-        vec![fault(line, column, first_line(&error.to_string()))]
+    let text = first_document(text);
+    let parsed: RuleFile = shaped(text, reading.unknown_fields).map_err(|faults| {
+        let told = faults.into_iter().map(|told| {
+            let (line, column) = told.place.unwrap_or((1, 1));
+            fault(line, column, told.message)
+        });
+        told.collect::<Vec<_>>()
     })?;
     let mut faults = Vec::new();
     let mut names: Vec<&str> = Vec::new();
@@ -140,17 +146,24 @@ pub fn parse(file: &Path, text: &str, reading: Reading) -> Result<RuleFile, Vec<
     if faults.is_empty() { Ok(parsed) } else { Err(faults) }
 }
 
-/// The text as a rule file.
-fn shaped(text: &str, unknown: UnknownFields) -> Result<RuleFile, serde_saphyr::Error> {
+/// The text as a rule file, or all faults of its shape.
+fn shaped(text: &str, unknown: UnknownFields) -> Result<RuleFile, Vec<Fault>> {
     match unknown {
-        UnknownFields::Refused => first_document(text),
         // What is left is JSON, which is YAML too.
-        UnknownFields::Ignored => serde_saphyr::from_str(&known_fields(text)?.to_string()),
+        UnknownFields::Ignored => read(&known_fields(read(text)?).to_string()),
+        UnknownFields::Refused => read(text),
     }
 }
 
-/// The text without the fields that a rule file does not have.
-fn known_fields(text: &str) -> Result<serde_json::Value, serde_saphyr::Error> {
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Fault>> {
+    match read_all_faults(text) {
+        Outcome { value: Some(value), faults } if faults.is_empty() => Ok(value),
+        Outcome { faults, .. } => Err(faults),
+    }
+}
+
+/// A rule file without the fields that none has.
+fn known_fields(mut file: serde_json::Value) -> serde_json::Value {
     const FILE: &[&str] = &["groups"];
     const GROUP: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
     const RULE: &[&str] = &["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
@@ -162,18 +175,12 @@ fn known_fields(text: &str) -> Result<serde_json::Value, serde_saphyr::Error> {
             fields.retain(|name, _| known.contains(&name.as_str()));
         }
     };
-    let mut file: serde_json::Value = first_document(text)?;
     keep(&mut file, FILE);
     each(file.get_mut("groups"), &|group| {
         keep(group, GROUP);
         each(group.get_mut("rules"), &|rule| keep(rule, RULE));
     });
-    Ok(file)
-}
-
-/// The library's messages go on with an excerpt of the file.
-fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or(message).to_owned()
+    file
 }
 
 impl RuleConfig {
@@ -284,7 +291,18 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused() {
-        let faults = faults("groups:\n- name: g\n  rules:\n  - record: a\n    expr: up\n    labls: {}\n");
-        assert!(faults[0].starts_with("r.yml: 6:") && faults[0].contains("labls"), "{faults:?}");
+        let faults =
+            faults("groups:\n- name: g\n  intervall: 1s\n  rules:\n  - record: a\n    expr: up\n    labls: {}\n");
+        let expected = [
+            "r.yml: 3:3: unknown key \"intervall\", did you mean \"interval\"?",
+            "r.yml: 7:5: unknown key \"labls\", did you mean \"labels\"?",
+        ];
+        assert_eq!(faults, expected);
+    }
+
+    #[test]
+    fn only_the_first_document_counts() {
+        let text = "---\n# one\ngroups:\n- name: g\n  rules: []\n---\nanything: 1\n";
+        assert_eq!(parse(Path::new("r.yml"), text, Reading::default()).unwrap().groups.len(), 1);
     }
 }

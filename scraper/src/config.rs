@@ -7,7 +7,6 @@
 mod clouds;
 mod discovery;
 pub mod environment;
-pub mod faults;
 mod global;
 mod job;
 mod kubernetes;

@@ -8,9 +8,9 @@ mod telemetry;
 use std::path::{Component, Path, PathBuf};
 
 use model::labels::NameScheme;
+use net::yaml::{Outcome, read_all_faults};
 use rules::config::RuleFile;
 use scraper::config::environment::expand_environment;
-use scraper::config::faults::{Outcome, read_all_faults};
 use scraper::config::{ConfigError, GlobalConfig, JobConfig, ScrapeConfig, ValidationScheme};
 use serde::{Deserialize, Serialize};
 

@@ -14,7 +14,8 @@ use model::duration::Duration;
 
 use crate::log::{LogFormat, LogLevel};
 use crate::tool::{
-    DebugCommand, LintFlags, PromqlCommand, PushCommand, QueryCommand, TestCommand, TokenCommand, TsdbCommand,
+    ClientFlags, DebugCommand, LintFlags, PromqlCommand, PushFlags, QueryFlags as ToolQueryFlags, RuleFileFlags,
+    TestFlags, TokenCommand, TsdbCommand,
 };
 pub use agent::{AgentFlags, Mode, WrongMode};
 pub use kingpin::normalised;
@@ -48,8 +49,7 @@ pub enum Command {
     /// The cluster API alone
     Cluster(ClusterFlags),
     /// Checks and queries, as `promtool` has them
-    #[command(subcommand)]
-    Tool(ToolCommand),
+    Tool(ToolFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,20 +58,30 @@ pub enum ExporterCommand {
     Node(Box<NodeFlags>),
 }
 
+/// A tool, and what of the language it knows.
+#[derive(Debug, Args)]
+pub struct ToolFlags {
+    /// Comma separated feature names to enable
+    #[arg(long = "enable-feature", value_delimiter = ',', global = true)]
+    pub features: Vec<String>,
+    /// As promtool wants for some commands; here all of them are enabled
+    #[arg(long, global = true)]
+    pub experimental: bool,
+    #[command(subcommand)]
+    pub command: ToolCommand,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ToolCommand {
     /// Check whether files are valid
     #[command(subcommand)]
     Check(CheckCommand),
     /// Run a query against a server
-    #[command(subcommand)]
-    Query(QueryCommand),
+    Query(ToolQueryFlags),
     /// Push to a server
-    #[command(subcommand)]
-    Push(PushCommand),
+    Push(PushFlags),
     /// Unit testing
-    #[command(subcommand)]
-    Test(TestCommand),
+    Test(TestFlags),
     /// Run tsdb commands
     #[command(subcommand)]
     Tsdb(TsdbCommand),
@@ -96,6 +106,8 @@ pub enum CheckCommand {
         /// Check the files for agent mode
         #[arg(long)]
         agent: bool,
+        #[command(flatten)]
+        rules: RuleFileFlags,
         #[command(flatten)]
         lint: LintFlags,
         /// The files
@@ -134,6 +146,8 @@ pub enum CheckCommand {
     /// Check rule files
     Rules {
         #[command(flatten)]
+        rules: RuleFileFlags,
+        #[command(flatten)]
         lint: LintFlags,
         /// The files; standard input if there are none
         files: Vec<PathBuf>,
@@ -146,6 +160,8 @@ pub struct ServerUrl {
     /// The URL for the server
     #[arg(long, default_value = "http://localhost:9090")]
     pub url: String,
+    #[command(flatten)]
+    pub client: ClientFlags,
 }
 
 /// How to log.

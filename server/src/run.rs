@@ -63,7 +63,7 @@ pub async fn run(args: Vec<String>) -> ExitCode {
     let shown = shown_flags(&command, &matches);
     match dispatch(cli, shown).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<tool::TestsFailed>() => ExitCode::FAILURE,
+        Err(error) if error.is::<tool::Failed>() => ExitCode::FAILURE,
         Err(error) => {
             complain(&format!("cresset: {error:#}"));
             if error.is::<WrongMode>() || error.is::<tool::LintProblems>() {

@@ -1,7 +1,6 @@
 //! Where in a rule file its parts stand, looked up only once a fault is met.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
 /// The part of a rule that a fault is in.
@@ -45,7 +44,7 @@ impl<'a> Places<'a> {
 
     fn file(&mut self) -> &PlacedFile {
         let text = self.text;
-        self.file.get_or_insert_with(|| first_document(text).unwrap_or_default())
+        self.file.get_or_insert_with(|| serde_saphyr::from_str(text).unwrap_or_default())
     }
 
     /// Of a group.
@@ -72,12 +71,16 @@ fn place<T>(value: &Spanned<T>) -> (u64, u64) {
 }
 
 /// Of several YAML documents only the first counts, as upstream has it.
-pub(super) fn first_document<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
-    serde_saphyr::from_str(text).or_else(|error| {
-        let several = text.lines().skip(1).any(|line| line.trim_end() == "---");
-        match several.then(|| serde_saphyr::from_multiple::<T>(text)) {
-            Some(Ok(documents)) => documents.into_iter().next().ok_or(error),
-            _ => Err(error),
+pub(super) fn first_document(text: &str) -> &str {
+    let mut end = 0;
+    let mut has_begun = false;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_end();
+        if has_begun && content == "---" {
+            return text.get(..end).unwrap_or(text);
         }
-    })
+        has_begun |= !content.is_empty() && !content.starts_with('#');
+        end += line.len();
+    }
+    text
 }

@@ -141,8 +141,7 @@ pub struct WriteRequest {
     pub metadata: Vec<MetricMetadata>,
 }
 
-/// The messages of remote write 2.0: texts are indexes into a table of symbols. Only tests build them whole.
-#[cfg(test)]
+/// The messages of remote write 2.0: texts are indexes into a table of symbols.
 pub mod v2 {
     use prost::Message;
 

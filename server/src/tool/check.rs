@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use model::duration::Duration;
 use model::labels::Labels;
-use rules::config::RuleFile;
+use rules::config::{RuleFile, UnknownFields};
 use scraper::discovery::{Discovery, Sink, static_groups};
 use scraper::target::{Outcome, TargetGroup, discovered_labels, from_discovered};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{complain, lint, say};
+use super::{Failed, complain, lint, say};
 use crate::app::USER_AGENT;
 use crate::config::{self, Config, Depth, Reading};
-use crate::flags::{CheckCommand, Mode};
+use crate::features::Features;
+use crate::flags::{CheckCommand, Mode, ServerUrl};
 use crate::web_config;
 
 /// The input is valid and against conventions; exit code 3, as upstream has it.
@@ -24,15 +25,16 @@ use crate::web_config;
 #[error("{0} problems found")]
 pub struct LintProblems(usize);
 
-pub(super) async fn run(command: CheckCommand) -> Result<()> {
+pub(super) async fn run(command: CheckCommand, features: &Features) -> Result<()> {
     match command {
-        CheckCommand::Config { syntax_only, agent, lint, files } => {
+        CheckCommand::Config { syntax_only, agent, rules, lint, files } => {
             let mode = if agent { Mode::Agent } else { Mode::Server };
-            check_files(&files, &lint, |file| check_config(file, syntax_only, mode, &lint))
+            let reading = Reading { mode, rules: rules.reading(features), ..Reading::default() };
+            check_files(&files, &lint, |file| check_config(file, syntax_only, reading, &lint))
         }
-        CheckCommand::Rules { lint, files } => check_rules(&files, &lint),
-        CheckCommand::Healthy(server) => check_server(&server.url, "healthy").await,
-        CheckCommand::Ready(server) => check_server(&server.url, "ready").await,
+        CheckCommand::Rules { rules, lint, files } => check_rules(&files, rules.reading(features), &lint),
+        CheckCommand::Healthy(server) => check_server(&server, "healthy").await,
+        CheckCommand::Ready(server) => check_server(&server, "ready").await,
         CheckCommand::Metrics { extended, lint } => check_metrics(extended, lint == "none"),
         CheckCommand::WebConfig { files } => check_web_configs(&files),
         CheckCommand::ServiceDiscovery { timeout, file, job } => discover(&file, &job, timeout).await,
@@ -67,6 +69,24 @@ impl LintFlags {
     }
 }
 
+/// How rule files are read.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct RuleFileFlags {
+    /// Ignore unknown fields in the rule groups: files may carry notes for others, which the server refuses
+    #[arg(long = "ignore-unknown-fields")]
+    ignore_unknown_fields: bool,
+}
+
+impl RuleFileFlags {
+    fn reading(self, features: &Features) -> rules::config::Reading {
+        let unknown_fields = match self.ignore_unknown_fields {
+            true => UnknownFields::Ignored,
+            false => UnknownFields::Refused,
+        };
+        rules::config::Reading { language: features.language, unknown_fields }
+    }
+}
+
 /// What became of a file.
 enum Checked {
     Valid,
@@ -87,12 +107,12 @@ fn check_files(files: &[PathBuf], lint: &LintFlags, check: impl Fn(&Path) -> Che
         }
     }
     if invalid > 0 {
-        bail!("{invalid} of {} files failed", files.len());
+        return Err(Failed.into());
     }
     if problems > 0 && lint.lint_fatal { Err(LintProblems(problems).into()) } else { Ok(()) }
 }
 
-fn check_config(file: &Path, syntax_only: bool, mode: Mode, lint: &LintFlags) -> Checked {
+fn check_config(file: &Path, syntax_only: bool, reading: Reading, lint: &LintFlags) -> Checked {
     let depth = if syntax_only { Depth::SyntaxOnly } else { Depth::Whole };
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
@@ -101,11 +121,17 @@ fn check_config(file: &Path, syntax_only: bool, mode: Mode, lint: &LintFlags) ->
             return Checked::Invalid;
         }
     };
-    let config = match config::parse(file, &text, depth, mode) {
+    let config = match config::parse(file, &text, depth, reading) {
         Ok(config) => config,
         Err(error) => {
-            complain("  FAILED:");
-            error.0.iter().for_each(|fault| complain(&format!("    {fault}")));
+            match error.0.as_slice() {
+                [fault] => complain(&format!("  FAILED: {fault}")),
+                faults => {
+                    complain("  FAILED:");
+                    faults.iter().for_each(|fault| complain(&format!("    {fault}")));
+                }
+            }
+            say("");
             return Checked::Invalid;
         }
     };
@@ -142,22 +168,22 @@ fn config_problems(config: &Config, lint: &LintFlags) -> bool {
     }
 }
 
-fn check_rules(files: &[PathBuf], lint: &LintFlags) -> Result<()> {
+fn check_rules(files: &[PathBuf], reading: rules::config::Reading, lint: &LintFlags) -> Result<()> {
     if files.is_empty() {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text)?;
-        let parsed = rules::config::parse(Path::new("standard input"), &text);
+        let parsed = rules::config::parse(Path::new("standard input"), &text, reading);
         let parsed = parsed.map_err(|faults| faults.iter().map(ToString::to_string).collect());
         return check_files(&[PathBuf::from("standard input")], lint, |_| judge_rules(&parsed, lint));
     }
-    check_files(files, lint, |file| judge_rules(&config::rule_file(file), lint))
+    check_files(files, lint, |file| judge_rules(&config::rule_file(file, reading), lint))
 }
 
 fn judge_rules(parsed: &Result<RuleFile, Vec<String>>, lint: &LintFlags) -> Checked {
     match parsed {
         Err(faults) => {
             complain("  FAILED:");
-            faults.iter().for_each(|fault| complain(&format!("    {fault}")));
+            faults.iter().for_each(|fault| complain(fault));
             Checked::Invalid
         }
         Ok(content) if tell_rules(content, lint) => Checked::Valid,
@@ -239,9 +265,10 @@ fn check_web_configs(files: &[PathBuf]) -> Result<()> {
 }
 
 /// Asks whether a server is `what`.
-async fn check_server(url: &str, what: &str) -> Result<()> {
-    let url = format!("{}/-/{what}", url.trim_end_matches('/'));
-    let response = reqwest::get(&url).await?;
+async fn check_server(server: &ServerUrl, what: &str) -> Result<()> {
+    let client = server.client.connect(&server.url, Vec::new()).await?;
+    let url = client.url(&format!("-/{what}"))?;
+    let response = client.request(reqwest::Method::GET, &url).await?.send().await?;
     match response.status().is_success() {
         true => {
             say(&format!("  SUCCESS: {}", response.text().await?.trim_end()));
@@ -313,7 +340,7 @@ mod tests {
     fn rules_that_stand_twice_are_found() {
         let text = "groups:\n- name: a\n  labels: {x: '1'}\n  rules:\n  - {record: r, expr: up}\n- name: b\n  rules:\n  \
             - {record: r, expr: up, labels: {x: '1'}}\n  - {record: r, expr: up}\n";
-        let content = rules::config::parse(Path::new("r.yml"), text).unwrap();
+        let content = rules::config::parse(Path::new("r.yml"), text, rules::config::Reading::default()).unwrap();
         let labels = BTreeMap::from([("x".to_owned(), "1".to_owned())]);
         assert_eq!(duplicates(&content), [("r".to_owned(), labels)]);
     }

@@ -1,12 +1,34 @@
 //! `tool query`: questions to a server, answered as `promtool` prints them.
 
 mod analyze;
+mod print;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
+use model::duration::Duration;
 use serde_json::Value;
 
+use self::print::Format;
+use super::client::{Client, ClientFlags, pair};
 use super::say;
+
+/// How far back a range begins that does not say when, and into how many steps it is divided, as in promtool.
+const RANGE_DEFAULT: Duration = Duration::from_seconds(5 * 60);
+const STEPS_DEFAULT: i64 = 250;
+/// What series and labels are looked for in where no time is given.
+const EVER: Duration = Duration::from_seconds(9999 * 3600);
+
+/// A query, whom it goes to, and what the answer looks like.
+#[derive(Debug, Args)]
+pub struct QueryFlags {
+    #[command(flatten)]
+    client: ClientFlags,
+    /// Output format of the query
+    #[arg(short = 'o', long, default_value = "promql", global = true)]
+    format: Format,
+    #[command(subcommand)]
+    command: QueryCommand,
+}
 
 #[derive(Debug, Subcommand)]
 pub enum QueryCommand {
@@ -17,6 +39,9 @@ pub enum QueryCommand {
         /// Evaluation time (RFC3339 or Unix timestamp)
         #[arg(long)]
         time: Option<String>,
+        /// Extra headers to send to server, as name=value
+        #[arg(long = "header", value_parser = pair)]
+        headers: Vec<(String, String)>,
         /// Server to query
         server: String,
         /// PromQL
@@ -26,15 +51,18 @@ pub enum QueryCommand {
     Range {
         #[command(flatten)]
         plan: PlanFlags,
-        /// Start time (RFC3339 or Unix timestamp); an hour ago if absent
+        /// Start time (RFC3339 or Unix timestamp); five minutes before the end if absent
         #[arg(long)]
         start: Option<String>,
         /// End time (RFC3339 or Unix timestamp); now if absent
         #[arg(long)]
         end: Option<String>,
-        /// Step (duration)
-        #[arg(long, default_value = "15s")]
-        step: String,
+        /// Query step size (duration); what makes 250 steps if absent
+        #[arg(long)]
+        step: Option<Duration>,
+        /// Extra headers to send to server, as name=value
+        #[arg(long = "header", value_parser = pair)]
+        headers: Vec<(String, String)>,
         /// Server to query
         server: String,
         /// PromQL
@@ -86,64 +114,83 @@ pub struct PlanFlags {
 }
 
 impl SelectionFlags {
-    fn params(self) -> Vec<(&'static str, String)> {
+    fn params(self) -> Result<Vec<(&'static str, String)>> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let start = moment("start", self.start.as_deref())?.unwrap_or(now - EVER.as_millis());
+        let end = moment("end", self.end.as_deref())?.unwrap_or(now + EVER.as_millis());
         let selectors = self.selectors.into_iter().map(|selector| ("match[]", selector));
-        let times = [("start", self.start), ("end", self.end)];
-        selectors.chain(times.into_iter().filter_map(|(name, time)| Some((name, time?)))).collect()
+        Ok(selectors.chain([("start", seconds(start)), ("end", seconds(end))]).collect())
     }
 }
 
-pub(super) async fn run(command: QueryCommand) -> Result<()> {
+/// Milliseconds since the epoch.
+fn moment(which: &str, text: Option<&str>) -> Result<Option<i64>> {
+    let parse = |text| crate::http::parse_time(text).map_err(|error| anyhow!("error parsing {which} time: {error}"));
+    Ok(text.map(parse).transpose()?.map(|time| time.0))
+}
+
+fn seconds(ms: i64) -> String {
+    (ms as f64 / 1000.0).to_string()
+}
+
+pub(super) async fn run(QueryFlags { client, format, command }: QueryFlags) -> Result<()> {
     match command {
-        QueryCommand::Instant { plan, time, server, expr } => {
-            let mut params = vec![("query", expr)];
-            params.extend(time.map(|time| ("time", time)));
-            query(&server, "query", params, &plan).await
+        QueryCommand::Instant { plan, time, headers, server, expr } => {
+            let time = moment("evaluation", time.as_deref())?.unwrap_or(jiff::Timestamp::now().as_millisecond());
+            let params = vec![("query", expr), ("time", seconds(time))];
+            query(&client.connect(&server, headers).await?, "query", params, &plan, format).await
         }
-        QueryCommand::Range { plan, start, end, step, server, expr } => {
-            let now = jiff::Timestamp::now();
-            let end = end.unwrap_or_else(|| now.as_second().to_string());
-            let start = start.unwrap_or_else(|| (now.as_second() - 3600).to_string());
-            let params = vec![("query", expr), ("start", start), ("end", end), ("step", step)];
-            query(&server, "query_range", params, &plan).await
+        QueryCommand::Range { plan, start, end, step, headers, server, expr } => {
+            let end = moment("end", end.as_deref())?.unwrap_or(jiff::Timestamp::now().as_millisecond());
+            let start = moment("start", start.as_deref())?.unwrap_or(end - RANGE_DEFAULT.as_millis());
+            if start >= end {
+                bail!("start time is not before end time");
+            }
+            let default = Duration::from_seconds(((end - start) / 1000 / STEPS_DEFAULT).max(1));
+            let step = step.filter(|step| !step.is_zero()).unwrap_or(default);
+            let params = vec![
+                ("query", expr),
+                ("start", seconds(start)),
+                ("end", seconds(end)),
+                ("step", seconds(step.as_millis())),
+            ];
+            query(&client.connect(&server, headers).await?, "query_range", params, &plan, format).await
         }
         QueryCommand::Series { of, server } => {
             if of.selectors.is_empty() {
                 bail!("required flag --match not provided");
             }
-            let data = ask(&server, "series", &of.params()).await?;
-            data.as_array().into_iter().flatten().for_each(|labels| say(&label_set(labels)));
+            let data = client.connect(&server, Vec::new()).await?.ask("series", &of.params()?).await?;
+            format.print_series(&data);
             Ok(())
         }
         QueryCommand::Labels { of, server, name } => {
             let mut pairs = url::form_urlencoded::Serializer::new(String::new());
-            pairs.extend_pairs(of.params());
-            let data = fetch(&server, &format!("label/{name}/values?{}", pairs.finish())).await?;
-            data.as_array().into_iter().flatten().filter_map(Value::as_str).for_each(say);
+            pairs.extend_pairs(of.params()?);
+            let client = client.connect(&server, Vec::new()).await?;
+            format.print_values(&client.fetch(&format!("label/{name}/values?{}", pairs.finish())).await?);
             Ok(())
         }
-        QueryCommand::Analyze(flags) => analyze::run(flags).await,
+        QueryCommand::Analyze(flags) => analyze::run(flags, &client).await,
     }
 }
 
-/// All labels in braces, the name among them.
-fn label_set(labels: &Value) -> String {
-    let pair =
-        |(name, value): (&String, &Value)| format!("{name}={}", model::quote::quote(value.as_str().unwrap_or("")));
-    let pairs: Vec<String> = labels.as_object().into_iter().flatten().map(pair).collect();
-    format!("{{{}}}", pairs.join(", "))
-}
-
 /// Asks for a query's result, its plan, or both, and prints them.
-async fn query(server: &str, endpoint: &str, mut params: Vec<(&str, String)>, plan: &PlanFlags) -> Result<()> {
+async fn query(
+    client: &Client,
+    endpoint: &str,
+    mut params: Vec<(&str, String)>,
+    plan: &PlanFlags,
+    format: Format,
+) -> Result<()> {
     let wanted = [("explain", plan.explain), ("analyze", plan.analyze)];
     params.extend(wanted.iter().filter(|(_, is_wanted)| *is_wanted).map(|(name, _)| (*name, "true".to_owned())));
-    let data = ask(server, endpoint, &params).await?;
+    let data = client.ask(endpoint, &params).await?;
     if plan.explain {
         print_plan(&data, 0);
         return Ok(());
     }
-    print_result(&data);
+    format.print_result(&data);
     if plan.analyze {
         print_plan(&data["plan"], 0);
     }
@@ -162,65 +209,4 @@ fn print_plan(node: &Value, depth: usize) {
     }
     say(line.trim_end());
     node["children"].as_array().into_iter().flatten().for_each(|child| print_plan(child, depth + 1));
-}
-
-pub(super) async fn ask(server: &str, endpoint: &str, params: &[(&str, String)]) -> Result<Value> {
-    let response = reqwest::Client::new().post(url_of(server, endpoint)).form(params).send().await?;
-    answered(response.json().await?)
-}
-
-async fn fetch(server: &str, path: &str) -> Result<Value> {
-    answered(reqwest::get(url_of(server, path)).await?.json().await?)
-}
-
-fn url_of(server: &str, path: &str) -> String {
-    let server = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    format!("{}/api/v1/{path}", server.trim_end_matches('/'))
-}
-
-/// The data of an answer.
-fn answered(answer: Value) -> Result<Value> {
-    match answer["status"].as_str() {
-        Some("success") => Ok(answer["data"].clone()),
-        _ => bail!(
-            "query error: {}: {}",
-            answer["errorType"].as_str().unwrap_or("unknown"),
-            answer["error"].as_str().unwrap_or("the server's answer is not the API's")
-        ),
-    }
-}
-
-/// Prints a result as `promtool` does: `labels => value @[time]`.
-fn print_result(data: &Value) {
-    let point = |point: &Value| format!("{} @[{}]", point[1].as_str().unwrap_or(""), point[0]);
-    match data["resultType"].as_str() {
-        Some("vector") => {
-            for sample in data["result"].as_array().into_iter().flatten() {
-                say(&format!("{} => {}", metric(&sample["metric"]), point(&sample["value"])));
-            }
-        }
-        Some("matrix") => {
-            for series in data["result"].as_array().into_iter().flatten() {
-                say(&format!("{} =>", metric(&series["metric"])));
-                series["values"].as_array().into_iter().flatten().for_each(|p| say(&point(p)));
-            }
-        }
-        Some("scalar") => say(&format!("scalar: {}", point(&data["result"]))),
-        _ => say(data["result"][1].as_str().unwrap_or("")),
-    }
-}
-
-/// `name{label="value"}`
-fn metric(labels: &Value) -> String {
-    let Some(map) = labels.as_object() else { return "{}".to_owned() };
-    let name = map.get("__name__").and_then(Value::as_str).unwrap_or("");
-    let others: Vec<String> = map
-        .iter()
-        .filter(|(label, _)| *label != "__name__")
-        .map(|(label, value)| format!("{label}={}", model::quote::quote(value.as_str().unwrap_or(""))))
-        .collect();
-    match (name, others.is_empty()) {
-        (name, true) if !name.is_empty() => name.to_owned(),
-        _ => format!("{name}{{{}}}", others.join(", ")),
-    }
 }

@@ -3,10 +3,21 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use rules::testing::{Options, Streams};
 
-use super::{complain, say};
+use super::{Failed, complain, say};
+use crate::features::Features;
+
+/// Tests, and where their results go.
+#[derive(Debug, Args)]
+pub struct TestFlags {
+    /// File path to store JUnit XML test results
+    #[arg(long, global = true)]
+    junit: Option<PathBuf>,
+    #[command(subcommand)]
+    command: TestCommand,
+}
 
 /// The kinds of tests.
 #[derive(Debug, Subcommand)]
@@ -22,15 +33,9 @@ pub enum TestCommand {
         /// Print colored differential output between expected & received output
         #[arg(long)]
         diff: bool,
-        /// File path to store JUnit XML test results
-        #[arg(long)]
-        junit: Option<PathBuf>,
         /// Ignore unknown fields in the rule files
         #[arg(long = "ignore-unknown-fields")]
         ignore_unknown_fields: bool,
-        /// Comma separated feature names to enable
-        #[arg(long = "enable-feature", value_delimiter = ',')]
-        features: Vec<String>,
         /// The unit test files
         #[arg(required = true)]
         files: Vec<PathBuf>,
@@ -43,19 +48,13 @@ pub enum TestCommand {
     },
 }
 
-/// Tests failed, and have said so.
-#[derive(Debug, thiserror::Error)]
-#[error("tests failed")]
-pub struct TestsFailed;
-
 /// Runs tests.
 ///
 /// # Errors
 /// If one fails or a file cannot be read.
-pub fn run(command: TestCommand) -> Result<()> {
+pub fn run(TestFlags { junit, command }: TestFlags, features: &Features) -> Result<()> {
     match command {
-        TestCommand::Rules { run, debug, diff, junit, ignore_unknown_fields, features, files } => {
-            let features = crate::features::Features::from_names(&features);
+        TestCommand::Rules { run, debug, diff, ignore_unknown_fields, files } => {
             let engine = promql::Config {
                 language: features.language,
                 delayed_name_removal: features.delayed_name_removal,
@@ -73,7 +72,7 @@ pub fn run(command: TestCommand) -> Result<()> {
             };
             match rules::testing::run(&files, &options, &mut streams)? {
                 true => Ok(()),
-                false => Err(TestsFailed.into()),
+                false => Err(Failed.into()),
             }
         }
         TestCommand::Promql { files } => scripts(&files),

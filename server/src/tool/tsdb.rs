@@ -46,8 +46,7 @@ pub enum TsdbCommand {
         what: DumpArgs,
     },
     /// Import samples from input and produce TSDB blocks
-    #[command(subcommand)]
-    CreateBlocksFrom(backfill::BackfillCommand),
+    CreateBlocksFrom(backfill::BackfillFlags),
     /// Run benchmarks
     #[command(subcommand)]
     Bench(bench::BenchCommand),

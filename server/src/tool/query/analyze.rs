@@ -8,7 +8,8 @@ use clap::Args;
 use model::duration::Duration;
 use serde_json::Value;
 
-use super::super::{ask, say};
+use super::super::client::ClientFlags;
+use super::super::say;
 
 const HEADER: &str = "Bucket stats for each histogram series over time
 ------------------------------------------------
@@ -41,16 +42,17 @@ pub struct AnalyzeFlags {
     selectors: Vec<String>,
 }
 
-pub(super) async fn run(flags: AnalyzeFlags) -> Result<()> {
+pub(super) async fn run(flags: AnalyzeFlags, client: &ClientFlags) -> Result<()> {
     if flags.metric_type != "histogram" {
         bail!("analyze type is {}, must be 'histogram'", flags.metric_type);
     }
+    let client = client.connect(&flags.server, Vec::new()).await?;
     say(HEADER);
     let (mut native, mut classic) = (Summary::default(), Summary::default());
     for selector in &flags.selectors {
         let mut params = vec![("query", format!("{selector}[{}]", flags.duration))];
         params.extend(flags.time.clone().map(|time| ("time", time)));
-        let data = ask(&flags.server, "query", &params).await?;
+        let data = client.ask("query", &params).await?;
         if data["resultType"] != "matrix" {
             bail!("query of buckets resulted in non-Matrix");
         }

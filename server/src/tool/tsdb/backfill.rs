@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use exposition::parse::series::labels_of;
 use exposition::parse::{Entry, Parser, validate};
 use model::duration::Duration;
@@ -12,27 +12,55 @@ use model::labels::{Labels, METRIC_NAME};
 use model::sample::Timestamp;
 use model::storage::NewValue;
 use net::clock::Clock;
+use rules::config::{GroupConfig, RuleConfig};
 use tsdb::BlockWriter;
 
-use super::super::ask;
+use super::super::client::{Client, ClientFlags, pair};
 use super::{open, print_blocks};
 
 /// Two hours, in ms.
 const BLOCK_RANGE_MS: i64 = 2 * 60 * 60 * 1000;
+/// How many ranges of blocks there are, as in promtool.
+const BLOCK_LEVELS: u32 = 10;
 /// Steps of one range query to the server.
 const STEPS_MAX: i64 = 10_000;
+
+/// What blocks are made from, and what is told of them.
+#[derive(Debug, Args)]
+pub struct BackfillFlags {
+    #[command(flatten)]
+    made: MadeFlags,
+    #[command(subcommand)]
+    command: BackfillCommand,
+}
+
+/// Of the blocks that are made.
+#[derive(Debug, Args)]
+struct MadeFlags {
+    /// Print human readable values
+    #[arg(short = 'r', long = "human-readable", global = true)]
+    human_readable: bool,
+    /// Do not print created blocks
+    #[arg(short = 'q', long, global = true)]
+    quiet: bool,
+    /// Maximum duration created blocks may span. Anything less than 2h is ignored
+    #[arg(long = "max-block-duration", default_value = "2h", hide = true, global = true)]
+    max_duration: Duration,
+}
+
+impl MadeFlags {
+    /// The largest range of upstream's levels, each three times the one before, that is not above the greatest allowed.
+    fn range_ms(&self) -> i64 {
+        let ranges = (0..BLOCK_LEVELS).map(|level| BLOCK_RANGE_MS * 3_i64.pow(level));
+        ranges.take_while(|range| *range <= self.max_duration.as_millis()).last().unwrap_or(BLOCK_RANGE_MS)
+    }
+}
 
 /// Where samples come from.
 #[derive(Debug, Subcommand)]
 pub enum BackfillCommand {
     /// Import samples from OpenMetrics input and produce TSDB blocks
     Openmetrics {
-        /// Print human readable values
-        #[arg(short = 'r', long = "human-readable")]
-        human_readable: bool,
-        /// Do not print created blocks
-        #[arg(short = 'q', long)]
-        quiet: bool,
         /// Label to attach to metrics, as name=value. Can be specified multiple times
         #[arg(long = "label", value_parser = pair)]
         labels: Vec<(String, String)>,
@@ -44,12 +72,8 @@ pub enum BackfillCommand {
     },
     /// Create blocks of data for new recording rules
     Rules {
-        /// Print human readable values
-        #[arg(short = 'r', long = "human-readable")]
-        human_readable: bool,
-        /// Do not print created blocks
-        #[arg(short = 'q', long)]
-        quiet: bool,
+        #[command(flatten)]
+        client: ClientFlags,
         /// The URL of the server with the data the rules evaluate
         #[arg(long, default_value = "http://localhost:9090")]
         url: String,
@@ -71,21 +95,13 @@ pub enum BackfillCommand {
     },
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("expected name=value, got {text:?}"))?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 /// Samples by series; times in ms.
 type Series = BTreeMap<Labels, Vec<(i64, f64)>>;
 
-pub(super) async fn run(command: BackfillCommand) -> Result<()> {
+pub(super) async fn run(BackfillFlags { made, command }: BackfillFlags) -> Result<()> {
     match command {
-        BackfillCommand::Openmetrics { human_readable, quiet, labels, input, output } => {
-            let series = read(&input, &labels)?;
-            write(&series, &output, human_readable, quiet)
-        }
-        BackfillCommand::Rules { human_readable, quiet, url, start, end, output, interval, files } => {
+        BackfillCommand::Openmetrics { labels, input, output } => write(&read(&input, &labels)?, &output, &made),
+        BackfillCommand::Rules { client, url, start, end, output, interval, files } => {
             let start = time(&start)?;
             let end = match end {
                 Some(text) => time(&text)?,
@@ -94,33 +110,40 @@ pub(super) async fn run(command: BackfillCommand) -> Result<()> {
             if end <= start {
                 bail!("end time is not after start time");
             }
+            let client = client.connect(&url, Vec::new()).await?;
             for file in &files {
-                let content = crate::config::rule_file(file).map_err(|faults| anyhow!(faults.join("\n")))?;
-                for group in &content.groups {
+                let content = crate::config::rule_file(file, rules::config::Reading::default());
+                for group in &content.map_err(|faults| anyhow!(faults.join("\n")))?.groups {
                     let group = &group.value;
                     let step = group.interval.filter(|step| !step.is_zero()).unwrap_or(interval);
-                    for rule in &group.rules {
-                        let rule = &rule.value;
-                        if rule.record.is_empty() {
-                            continue;
-                        }
-                        let series = evaluate(&url, &rule.expr, (start, end), step).await;
+                    for rule in group.rules.iter().map(|rule| &rule.value).filter(|rule| !rule.record.is_empty()) {
+                        let series = evaluate(&client, &rule.expr, (start, end), step).await;
                         let series = series.with_context(|| format!("{}: rule {:?}", file.display(), rule.record))?;
-                        let named = series.into_iter().map(|(labels, samples)| {
-                            let mut builder = labels.to_builder();
-                            builder.set(METRIC_NAME, &rule.record);
-                            for (name, value) in &rule.labels {
-                                builder.set(name, value);
-                            }
-                            (builder.build(), samples)
-                        });
-                        write(&named.collect(), &output, human_readable, quiet)?;
+                        write(&recorded(series, rule, group)?, &output, &made)?;
                     }
                 }
             }
             Ok(())
         }
     }
+}
+
+/// The series as the rule names them, with the labels of its group and its own.
+fn recorded(series: Series, rule: &RuleConfig, group: &GroupConfig) -> Result<Series> {
+    let mut named = Series::new();
+    for (labels, samples) in series {
+        let mut builder = labels.to_builder();
+        builder.set(METRIC_NAME, &rule.record);
+        for (name, value) in group.labels.iter().chain(&rule.labels) {
+            builder.set(name, value);
+        }
+        let labels = builder.build();
+        if named.contains_key(&labels) {
+            bail!("rule {:?} gives series {labels} twice", rule.record);
+        }
+        named.insert(labels, samples);
+    }
+    Ok(named)
 }
 
 fn time(text: &str) -> Result<i64> {
@@ -157,7 +180,7 @@ fn read(input: &Path, extra: &[(String, String)]) -> Result<Series> {
 }
 
 /// Asks a server for the values of a rule, in parts it can answer.
-async fn evaluate(url: &str, expression: &str, (start, end): (i64, i64), step: Duration) -> Result<Series> {
+async fn evaluate(client: &Client, expression: &str, (start, end): (i64, i64), step: Duration) -> Result<Series> {
     let mut series = Series::new();
     let mut from = start;
     while from <= end {
@@ -169,7 +192,7 @@ async fn evaluate(url: &str, expression: &str, (start, end): (i64, i64), step: D
             ("end", seconds(to)),
             ("step", step.as_seconds().to_string()),
         ];
-        let data = ask(url, "query_range", &params).await?;
+        let data = client.ask("query_range", &params).await?;
         for found in data["result"].as_array().into_iter().flatten() {
             let labels: BTreeMap<String, String> = serde_json::from_value(found["metric"].clone())?;
             let samples = series.entry(Labels::from_pairs(labels)?).or_default();
@@ -186,11 +209,11 @@ async fn evaluate(url: &str, expression: &str, (start, end): (i64, i64), step: D
     Ok(series)
 }
 
-fn write(series: &Series, output: &Path, human_readable: bool, quiet: bool) -> Result<()> {
+fn write(series: &Series, output: &Path, how: &MadeFlags) -> Result<()> {
     if series.is_empty() {
         return Ok(());
     }
-    let mut writer = BlockWriter::create(output, BLOCK_RANGE_MS, Timestamp(Clock::System.now_ms()))?;
+    let mut writer = BlockWriter::create(output, how.range_ms(), Timestamp(Clock::System.now_ms()))?;
     for (labels, samples) in series {
         if !labels.contains(METRIC_NAME) {
             bail!("series {labels} has no metric name");
@@ -201,11 +224,11 @@ fn write(series: &Series, output: &Path, human_readable: bool, quiet: bool) -> R
         writer.end_series(labels)?;
     }
     let made = writer.finish()?;
-    if !quiet {
+    if !how.quiet {
         let db = open(output, None)?;
         let is_made = |ulid| made.iter().any(|meta| meta.ulid == ulid);
         let blocks: Vec<_> = db.blocks().into_iter().filter(|block| is_made(block.meta().ulid)).collect();
-        print_blocks(&blocks, human_readable);
+        print_blocks(&blocks, how.human_readable);
     }
     Ok(())
 }

@@ -184,15 +184,44 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::config::{GlobalConfig, ScrapeConfig};
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct File {
         #[serde(default)]
-        global: GlobalConfig,
+        global: Global,
         #[serde(default)]
-        scrape_configs: Vec<ScrapeConfig>,
+        scrape_configs: Vec<Job>,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Global {
+        scrape_interval: String,
+        sample_limit: u64,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Job {
+        job_name: String,
+        honor_labels: bool,
+        scheme: Option<Scheme>,
+        static_configs: Vec<Group>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Scheme {
+        Http,
+        Https,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Group {
+        targets: Vec<String>,
+        labels: std::collections::BTreeMap<String, String>,
     }
 
     fn faults(text: &str) -> (Option<File>, Vec<String>) {
@@ -223,7 +252,7 @@ mod tests {
         let file = value.expect("the rest can be read");
         assert_eq!(file.scrape_configs.len(), 3);
         assert!(file.scrape_configs[0].honor_labels && file.scrape_configs[2].job_name == "c");
-        assert_eq!(file.global, GlobalConfig::default());
+        assert_eq!(file.global, Global::default());
     }
 
     #[test]
