@@ -368,7 +368,8 @@ impl Db {
 impl Db {
     /// Leaves a snapshot for the next start, if that is wanted.
     fn leave_snapshot(&self) -> Result<(), StorageError> {
-        if self.config.on_stop == OnStop::Nothing {
+        // A damaged chunk is to be found by the next start, which has its samples in the log.
+        if self.config.on_stop == OnStop::Nothing || self.head.mapped.is_damaged() {
             return Ok(());
         }
         let _gate = self.head.close_gate();

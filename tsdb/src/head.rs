@@ -13,6 +13,7 @@ mod gather;
 pub(crate) mod index;
 pub(crate) mod isolation;
 pub(crate) mod late;
+pub(crate) mod load;
 pub(crate) mod mapped_chunks;
 pub(crate) mod metadata;
 pub(crate) mod reader;
@@ -301,7 +302,8 @@ impl Head {
             return Err(limit("series_ref_max", WAL_REF_MAX));
         }
         let slot = self.slab.take().ok_or_else(|| limit("slots_max", slab::SLOTS_MAX as u64))?;
-        let symbols = self.symbols.write().intern_labels(labels);
+        let texts = labels.iter_bytes().flat_map(|(name, value)| [name, value]);
+        let symbols = self.symbols.write().intern_labels(texts).expect("labels are text");
         if let Some(cell) = self.slab.cell(slot) {
             *cell.lock() = Series::new(wal_ref, symbols.clone());
         }

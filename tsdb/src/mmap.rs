@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::{Mmap, MmapMut, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, Mmap, MmapMut, MmapOptions, UncheckedAdvice};
 
 /// Bytes that are let go of at a time: a multiple of every page size.
 const LET_GO_BYTES: usize = 4 << 20;
@@ -80,6 +80,11 @@ impl Map {
             Some(map) => map.get(range),
             None => Some(&[]),
         }
+    }
+
+    /// Tells the system that all of it will be read soon. That it could not be told does not matter.
+    pub(crate) fn will_be_read(&self) {
+        let _unheard = self.map.as_ref().map(|map| map.advise(Advice::WillNeed));
     }
 
     /// Tells the system that these bytes of a file are not wanted soon: what is resident of them need not stay. Whoever

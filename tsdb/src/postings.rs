@@ -2,6 +2,8 @@
 //!
 //! Most values of high-cardinality labels belong to one series, or to a few: these stand in the index itself.
 
+use std::ops::Range;
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -59,6 +61,27 @@ impl Posting {
             Posting::Many(bitmap) => {
                 bitmap.insert(slot);
             }
+        }
+    }
+
+    /// Those of a run of slots.
+    fn of_run(run: Range<Slot>) -> Self {
+        let mut posting = Posting::of(run.start);
+        posting.insert_run(run);
+        posting
+    }
+
+    fn insert_run(&mut self, run: Range<Slot>) {
+        match self {
+            Posting::Many(bitmap) => {
+                bitmap.insert_range(run);
+            }
+            Posting::Few { count, slots } if run.len() > INLINE_MAX => {
+                let mut bitmap: RoaringBitmap = slots[..usize::from(*count)].iter().copied().collect();
+                bitmap.insert_range(run);
+                *self = Posting::Many(Box::new(bitmap));
+            }
+            Posting::Few { .. } => run.for_each(|slot| self.insert(slot)),
         }
     }
 
@@ -125,6 +148,12 @@ impl Posting {
     }
 }
 
+/// A label that series side by side have, from the first of them on.
+struct LabelRun {
+    label: (Symbol, Symbol),
+    first: Slot,
+}
+
 /// The values of one label and their series.
 pub(crate) type Values = HashMap<Symbol, Posting, RandomState>;
 
@@ -143,6 +172,39 @@ impl Postings {
             let values = self.names.entry(pair[0]).or_default();
             values.entry(pair[1]).and_modify(|posting| posting.insert(slot)).or_insert_with(|| Posting::of(slot));
         }
+    }
+
+    /// Enters series that stand side by side from `first` on, each with its names and values in turn. A label that one
+    /// after the other has is entered once for all of them.
+    pub(crate) fn insert_rows<'a>(&mut self, first: Slot, rows: impl Iterator<Item = &'a [Symbol]>) {
+        let mut runs: Vec<LabelRun> = Vec::new();
+        let mut slot = first;
+        for row in rows {
+            for (at, pair) in row.chunks_exact(2).enumerate() {
+                let label = (pair[0], pair[1]);
+                match runs.get_mut(at) {
+                    Some(run) if run.label == label => {}
+                    Some(run) => {
+                        let ended = std::mem::replace(run, LabelRun { label, first: slot });
+                        self.insert_run(&ended, slot);
+                    }
+                    None => runs.push(LabelRun { label, first: slot }),
+                }
+            }
+            for ended in runs.drain((row.len() / 2).min(runs.len())..) {
+                self.insert_run(&ended, slot);
+            }
+            slot += 1;
+        }
+        runs.iter().for_each(|run| self.insert_run(run, slot));
+        self.all.insert_range(first..slot);
+    }
+
+    fn insert_run(&mut self, run: &LabelRun, end: Slot) {
+        let (name, value) = run.label;
+        let slots = run.first..end;
+        let posting = self.names.entry(name).or_default().entry(value);
+        posting.and_modify(|posting| posting.insert_run(slots.clone())).or_insert_with(|| Posting::of_run(slots));
     }
 
     /// Takes a series out.
@@ -189,6 +251,31 @@ mod tests {
     use super::*;
 
     proptest! {
+        /// Rows entered at once are as those entered one by one.
+        #[test]
+        fn rows_are_series(
+            rows in proptest::collection::vec(proptest::collection::vec((0u32..3, 0u32..2), 0..4), 0..40),
+            split in 0usize..40,
+        ) {
+            let rows: Vec<Vec<Symbol>> = rows.iter().map(|row| row.iter().flat_map(|(n, v)| [*n, 10 + *v]).collect()).collect();
+            let (mut one_by_one, mut at_once) = (Postings::default(), Postings::default());
+            rows.iter().enumerate().for_each(|(slot, row)| one_by_one.insert(slot as Slot, row));
+            let (before, behind) = rows.split_at(split.min(rows.len()));
+            at_once.insert_rows(0, before.iter().map(|row| &row[..]));
+            at_once.insert_rows(before.len() as Slot, behind.iter().map(|row| &row[..]));
+            prop_assert_eq!(at_once.all(), one_by_one.all());
+            let contents = |postings: &Postings| {
+                let mut sets: Vec<_> = postings.names().flat_map(|(name, values)| values.iter().map(move |(value, posting)| {
+                    let mut set = RoaringBitmap::new();
+                    posting.add_to(&mut set);
+                    (name, *value, set.iter().collect::<Vec<_>>())
+                })).collect();
+                sets.sort();
+                sets
+            };
+            prop_assert_eq!(contents(&at_once), contents(&one_by_one));
+        }
+
         /// A posting behaves as a set, inline or not.
         #[test]
         fn a_posting_is_a_set(steps in proptest::collection::vec((any::<bool>(), 0u32..8), 1..60), other in proptest::collection::vec(0u32..8, 0..8)) {

@@ -13,7 +13,7 @@ use super::{Db, PendingTruncation, Start, Upkeep};
 use crate::config::{Config, LockFile, OnStop};
 use crate::error::{Error, corrupt, io_error};
 use crate::fs::{Disk, FileSystem};
-use crate::head::mapped_chunks::{FoundChunks, MappedChunks};
+use crate::head::mapped_chunks::MappedChunks;
 use crate::head::replay::{Replay, ReplayProgress};
 use crate::head::series::ChunkLimits;
 use crate::head::snapshot::{self, LogPlace};
@@ -48,7 +48,6 @@ impl PendingReplay {
 /// What is left to do once the blocks are open.
 #[derive(Debug)]
 struct Left {
-    found: FoundChunks,
     /// Damage of the blocks.
     damage: Vec<StorageError>,
     segments: Vec<SegmentFile>,
@@ -111,7 +110,8 @@ impl Db {
         let wal_directory = directory.join("wal");
         fs.create_directory(&wal_directory).map_err(|error| io_error(&wal_directory, error))?;
         checkpoint::clean(&*fs, &wal_directory)?;
-        let (mapped, found) = MappedChunks::open(Arc::clone(&fs), chunks_directory, config.mapped_file_bytes)?;
+        let file_bytes = config.mapped_file_bytes;
+        let mapped = MappedChunks::open(Arc::clone(&fs), chunks_directory, file_bytes, Arc::clone(&instruments))?;
         let chunks = ChunkLimits { range_ms: config.block_range_ms, samples: config.samples_per_chunk };
         let limits = HeadLimits {
             chunks,
@@ -142,20 +142,23 @@ impl Db {
             lock: Mutex::new(lock),
             instruments,
         };
-        Ok((db, Left { found, damage, segments }))
+        Ok((db, Left { damage, segments }))
     }
 
     fn replay(&self, left: Left) -> Result<(), Error> {
         // Whoever changes blocks or closes waits; appends are refused until the end.
         let mut upkeep = self.upkeep.lock();
-        let Left { found, damage, segments } = left;
+        let Left { damage, segments } = left;
         let (fs, directory, head) = (&self.fs, &self.directory, &self.head);
-        let mut replay = Replay::new(head, found, &self.is_closed);
+        let mut replay = Replay::new(head, &self.is_closed);
         deletions::announce_late(directory, &mut replay)?;
         let from = match self.config.on_stop {
-            OnStop::Snapshot => snapshot::load(directory, self.wal.directory(), &mut replay)?,
+            OnStop::Snapshot => snapshot::load(&**fs, directory, self.wal.directory(), &mut replay)?,
             OnStop::Nothing => None,
         };
+        if from.is_none() {
+            replay.scan_mapped()?;
+        }
         deletions::announce(self.wal.directory(), &segments, from, &mut replay)?;
         let progress = &self.config.replay_progress;
         replay_log(&**fs, self.wal.directory(), &segments, from, &mut replay, &self.instruments, progress)?;

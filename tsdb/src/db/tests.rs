@@ -52,6 +52,15 @@ fn read(db: &Db, min: i64, max: i64, matchers: &[Matcher]) -> Vec<(String, Vec<(
     all
 }
 
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy_directory(&path, &target) } else { std::fs::copy(&path, &target).map(drop).unwrap() }
+    }
+}
+
 fn metric() -> [Matcher; 1] {
     [Matcher::equal("__name__", "metric")]
 }

@@ -84,6 +84,11 @@ impl LateSamples {
         self.mapped.extend(chunks);
     }
 
+    /// The mapped ones, in the order they were mapped.
+    pub(crate) fn mapped(&self) -> &[MappedChunk] {
+        &self.mapped
+    }
+
     /// Whether a mapped chunk stands at that place.
     pub(crate) fn has_mapped(&self, file: u32, offset: u32) -> bool {
         self.mapped.iter().any(|chunk| (chunk.file, chunk.offset) == (file, offset))

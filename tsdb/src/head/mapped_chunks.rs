@@ -2,11 +2,16 @@
 //!
 //! The files only save replay and heap: every sample in them is in the write-ahead log too, until the log is truncated
 //! together with them. But replay skips what lies before a series' last mapped chunk, so there must be no hole before it:
-//! a file is synced before the next one begins, and behind damage everything is dropped and replayed from the log.
+//! a file is synced before the next one begins, and behind damage everything is dropped and replayed from the log. Chunks
+//! that a snapshot lists are not looked at before they are read: damage that shows then is told, and no snapshot is left
+//! at the stop, so that the next start reads all of the log.
+
+mod scan;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::storage::StorageError;
 
@@ -15,9 +20,11 @@ use crate::chunk::{Encoding, OUT_OF_ORDER_BIT};
 use crate::codec::{Decoder, crc32c, put_text};
 use crate::error::{corrupt, io_error};
 use crate::fs::{self, FileSystem, WriteFile};
+use crate::metrics::Instruments;
 use crate::mmap::Map;
 use crate::sync::{Mutex, RwLock};
 use crate::wal::record::WalRef;
+pub(crate) use scan::FoundChunks;
 
 const MAGIC: u32 = 0x0130_BC91;
 const VERSION: u8 = 1;
@@ -32,12 +39,16 @@ pub(crate) struct MappedChunk {
     pub(crate) file: u32,
     pub(crate) offset: u32,
     /// Last time minus first.
-    span_ms: u32,
+    pub(crate) span_ms: u32,
     pub(crate) count: u16,
     pub(crate) encoding: Encoding,
 }
 
 impl MappedChunk {
+    pub(crate) fn new(max_time: i64, file: u32, offset: u32, span_ms: u32, count: u16, encoding: Encoding) -> Self {
+        Self { max_time, file, offset, span_ms, count, encoding }
+    }
+
     pub(crate) fn min_time(&self) -> i64 {
         self.max_time - i64::from(self.span_ms)
     }
@@ -51,6 +62,19 @@ pub(crate) struct MappedChunks {
     file_bytes: u32,
     files: RwLock<BTreeMap<u32, MappedFile>>,
     writer: Mutex<Option<MapWriter>>,
+    /// A chunk that was read is not what was written.
+    is_damaged: AtomicBool,
+    instruments: Arc<Instruments>,
+}
+
+/// A file as a snapshot tells of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ListedFile {
+    pub(crate) number: u32,
+    /// Length of its sound part.
+    pub(crate) bytes: u64,
+    /// Last time of all its chunks.
+    pub(crate) max_time: i64,
 }
 
 #[derive(Debug)]
@@ -72,26 +96,6 @@ struct MapWriter {
     is_torn: bool,
 }
 
-/// What [`MappedChunks::open`] found: chunks by series in order of the files, and damage.
-#[derive(Debug, Default)]
-pub(crate) struct FoundChunks {
-    pub(crate) by_series: hashbrown::HashMap<WalRef, Vec<MappedChunk>, foldhash::fast::RandomState>,
-    /// Chunks of out-of-order samples.
-    pub(crate) late_by_series: hashbrown::HashMap<WalRef, Vec<MappedChunk>, foldhash::fast::RandomState>,
-    pub(crate) damage: Vec<StorageError>,
-}
-
-impl FoundChunks {
-    /// The chunks of a series. The table gives room back as it empties, because the head grows meanwhile.
-    pub(crate) fn take(&mut self, series: WalRef) -> Option<Vec<MappedChunk>> {
-        let taken = self.by_series.remove(&series);
-        if self.by_series.len() < self.by_series.capacity() / 4 {
-            self.by_series.shrink_to_fit();
-        }
-        taken
-    }
-}
-
 /// A chunk as it stands in a file.
 struct ChunkView<'a> {
     series: WalRef,
@@ -104,50 +108,53 @@ struct ChunkView<'a> {
 }
 
 impl MappedChunks {
-    /// Opens the files of `directory` and reads what chunks they hold.
+    /// Opens the files of `directory` as they are. What they hold is told by [`MappedChunks::scan`], or by whoever knows it.
     pub(crate) fn open(
         fs: Arc<dyn FileSystem>,
         directory: &Path,
         file_bytes: u32,
-    ) -> Result<(Self, FoundChunks), StorageError> {
+        instruments: Arc<Instruments>,
+    ) -> Result<Self, StorageError> {
         fs.create_directory(directory).map_err(|error| io_error(directory, error))?;
-        let mut found = FoundChunks::default();
         let mut files = BTreeMap::new();
         for entry in fs::list(directory).map_err(|error| io_error(directory, error))? {
-            let Some(number) = entry.name.parse::<u32>().ok().filter(|_| !entry.is_directory) else {
-                continue;
-            };
-            let path = directory.join(&entry.name);
-            let io = |error| io_error(&path, error);
-            if !found.damage.is_empty() {
-                fs.remove_file(&path).map_err(io)?;
-                continue;
+            if let Some(number) = entry.name.parse::<u32>().ok().filter(|_| !entry.is_directory) {
+                let path = directory.join(&entry.name);
+                let map = Map::open(&path).map_err(|error| io_error(&path, error))?;
+                files.insert(number, MappedFile { map: Arc::new(map), max_time: i64::MAX, late: 0 });
             }
-            let mut map = Map::open(&path).map_err(io)?;
-            let scanned = scan(&path, number, map.bytes(), &mut found);
-            match scanned.good_bytes {
-                _ if found.damage.is_empty() => {}
-                0 => {
-                    fs.remove_file(&path).map_err(io)?;
-                    continue;
-                }
-                good => {
-                    fs.cut_file(&path, good as u64).map_err(io)?;
-                    map = Map::open(&path).map_err(io)?;
-                }
-            }
-            // Looked at once, for the checksums.
-            map.let_go(0..map.len());
-            files.insert(number, MappedFile { map: Arc::new(map), max_time: scanned.max_time, late: 0 });
         }
-        let chunks = Self {
+        Ok(Self {
             fs,
             directory: directory.to_owned(),
             file_bytes,
             files: RwLock::new(files),
             writer: Mutex::new(None),
-        };
-        Ok((chunks, found))
+            is_damaged: AtomicBool::new(false),
+            instruments,
+        })
+    }
+
+    /// Takes the files for what a snapshot says of them, and no chunk is read. They are as long as it says or longer: what
+    /// stands behind, and files that it does not name, came after it and is in the log.
+    pub(crate) fn take_listed(&self, listed: &[ListedFile]) -> Result<(), StorageError> {
+        let found: Vec<(u32, usize)> =
+            self.files.read().iter().map(|(number, file)| (*number, file.map.len())).collect();
+        for (number, length) in found {
+            let path = self.path_of(number);
+            let io = |error| io_error(&path, error);
+            let Some(told) = listed.iter().find(|file| file.number == number) else {
+                self.fs.remove_file(&path).map_err(io)?;
+                self.files.write().remove(&number);
+                continue;
+            };
+            if told.bytes < length as u64 {
+                self.fs.cut_file(&path, told.bytes).map_err(io)?;
+            }
+            let map = Arc::new(Map::open(&path).map_err(io)?);
+            self.files.write().insert(number, MappedFile { map, max_time: told.max_time, late: 0 });
+        }
+        Ok(())
     }
 
     /// Writes the chunks and returns where they are, in the order they came.
@@ -223,15 +230,24 @@ impl MappedChunks {
         self.directory.join(format!("{number:06}"))
     }
 
-    /// Hands the bytes of a chunk to `read`.
+    /// Hands the bytes of a chunk to `read`, their checksum compared.
     pub(crate) fn with_bytes<T>(&self, chunk: &MappedChunk, read: impl FnOnce(&[u8]) -> T) -> Result<T, StorageError> {
         let map = self.files.read().get(&chunk.file).map(|file| Arc::clone(&file.map));
-        let view = map.as_deref().map(|map| view_at(map.bytes(), chunk.offset as usize));
-        match view {
-            Some(Ok(view)) => Ok(read(view.data)),
-            Some(Err(reason)) => Err(corrupt(&self.path_of(chunk.file), u64::from(chunk.offset), reason)),
-            None => Err(corrupt(&self.path_of(chunk.file), u64::from(chunk.offset), "the file is gone")),
+        let map = map.ok_or_else(|| self.damage_at(chunk, "the file is gone"))?;
+        match sound_view_at(map.bytes(), chunk.offset as usize) {
+            Ok(view) => Ok(read(view.data)),
+            Err(reason) => {
+                if !self.is_damaged.swap(true, Ordering::Relaxed) {
+                    self.instruments.mapped_chunk_corruptions.add(1);
+                }
+                Err(self.damage_at(chunk, format!("{reason}; the log has its samples, and the next start reads it")))
+            }
         }
+    }
+
+    /// Whether a chunk was found to be damaged since the files were opened. Its samples are in the log.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
     }
 
     /// The place a damaged chunk stands at.
@@ -289,9 +305,15 @@ impl MappedChunks {
         }
     }
 
-    /// Length of each file's sound part.
-    pub(crate) fn lengths(&self) -> BTreeMap<u32, u64> {
-        self.files.read().iter().map(|(number, file)| (*number, file.map.len() as u64)).collect()
+    /// The files as they are now.
+    pub(crate) fn listed(&self) -> Vec<ListedFile> {
+        let files = self.files.read();
+        let listed = files.iter().map(|(number, file)| ListedFile {
+            number: *number,
+            bytes: file.map.len() as u64,
+            max_time: file.max_time,
+        });
+        listed.collect()
     }
 
     /// Bytes of all files.
@@ -330,46 +352,6 @@ fn view_at(bytes: &[u8], offset: usize) -> Result<ChunkView<'_>, &'static str> {
     read().map_err(|_| "the file ends within a chunk")
 }
 
-/// What a scan of a file found beside its chunks.
-struct Scanned {
-    max_time: i64,
-    /// End of the last sound chunk; 0 if the file has no sound header.
-    good_bytes: usize,
-}
-
-/// Enters the chunks of a file into `found`, up to the first damage.
-fn scan(path: &Path, number: u32, bytes: &[u8], found: &mut FoundChunks) -> Scanned {
-    let mut scanned = Scanned { max_time: i64::MIN, good_bytes: 0 };
-    if bytes.iter().all(|b| *b == 0) {
-        // Created, and nothing written before a crash.
-        return scanned;
-    }
-    if bytes.len() < HEADER_BYTES || bytes[..4] != MAGIC.to_be_bytes() || bytes[4] != VERSION {
-        found.damage.push(corrupt(path, 0, "not a file of head chunks of version 1"));
-        return scanned;
-    }
-    scanned.good_bytes = HEADER_BYTES;
-    while scanned.good_bytes < bytes.len() {
-        let offset = scanned.good_bytes;
-        let rest = &bytes[offset..];
-        // Prometheus allocates its files ahead: zeros are their unused end.
-        if rest.iter().take(CHUNK_HEADER_BYTES_MIN).all(|b| *b == 0) {
-            break;
-        }
-        let view = match sound_view_at(bytes, offset) {
-            Ok(view) => view,
-            Err(reason) => {
-                found.damage.push(corrupt(path, offset as u64, reason));
-                break;
-            }
-        };
-        scanned.max_time = scanned.max_time.max(view.max_time);
-        enter(path, number, offset, &view, found);
-        scanned.good_bytes += view.length;
-    }
-    scanned
-}
-
 /// The chunk at `offset`, its checksum compared.
 fn sound_view_at(bytes: &[u8], offset: usize) -> Result<ChunkView<'_>, &'static str> {
     let view = view_at(bytes, offset)?;
@@ -378,26 +360,4 @@ fn sound_view_at(bytes: &[u8], offset: usize) -> Result<ChunkView<'_>, &'static 
         return Err("a chunk's checksum is wrong");
     }
     Ok(view)
-}
-
-fn enter(path: &Path, file: u32, offset: usize, view: &ChunkView<'_>, found: &mut FoundChunks) {
-    let by_series = match view.encoding & OUT_OF_ORDER_BIT {
-        0 => &mut found.by_series,
-        _ => &mut found.late_by_series,
-    };
-    let span_ms = u32::try_from(view.max_time.wrapping_sub(view.min_time)).ok();
-    match (Encoding::from_byte(view.encoding & !OUT_OF_ORDER_BIT), span_ms, u32::try_from(offset)) {
-        (Some(encoding), Some(span_ms), Ok(offset)) => {
-            let count = encoding.sample_count(view.data);
-            let chunk = MappedChunk { max_time: view.max_time, file, offset, span_ms, count, encoding };
-            let chunks = by_series.entry(view.series).or_default();
-            // As many as there are mostly are few: no room is taken for more.
-            chunks.reserve_exact(1);
-            chunks.push(chunk);
-        }
-        _ => {
-            let reason = format!("a chunk of encoding {} from {} to {}", view.encoding, view.min_time, view.max_time);
-            found.damage.push(corrupt(path, offset as u64, reason));
-        }
-    }
 }

@@ -3,7 +3,6 @@
 //! The log alone says everything. A mapped chunk only spares decoding again what it holds: samples of its series up to its
 //! last time are skipped.
 
-use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,7 +18,6 @@ use super::gather::Gathered;
 use super::mapped_chunks::{FoundChunks, MappedChunk};
 use super::slab::Slot;
 use crate::chunk::Stamp;
-use crate::chunk::frozen::FrozenChunk;
 use crate::tombstones::Interval;
 use crate::wal::record::{MappedMarker, RecordSink, SampleValue, Tombstone, WalRef};
 
@@ -100,6 +98,17 @@ struct Known {
     mapped_through: i64,
 }
 
+/// A series of a snapshot in the head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EnteredSeries {
+    pub(crate) wal_ref: WalRef,
+    pub(crate) slot: Slot,
+    /// How many mapped chunks it has, those of late samples included.
+    pub(crate) chunks: usize,
+    /// Last time of its mapped chunks.
+    pub(crate) mapped_through: i64,
+}
+
 /// Series by their numbers in the log. A scrape's samples mostly come in the order its series were made, so the one after
 /// the last found is tried before anything is hashed.
 #[derive(Debug, Default)]
@@ -107,6 +116,8 @@ struct KnownSeries {
     in_order: Vec<Known>,
     /// Places in that list, by the numbers found there.
     places: HashTable<u32>,
+    /// How many of the list have their places there: all, once one is asked for.
+    placed: usize,
     hasher: RandomState,
     /// Where the next one is expected.
     expected: usize,
@@ -114,17 +125,30 @@ struct KnownSeries {
 
 impl KnownSeries {
     fn insert(&mut self, known: Known) {
-        let (in_order, hasher) = (&mut self.in_order, &self.hasher);
-        in_order.push(known);
-        // There are fewer series than slots.
-        let place = (in_order.len() - 1) as u32;
-        let rehash = |place: &u32| hasher.hash_one(in_order[*place as usize].wal_ref);
-        self.places.insert_unique(hasher.hash_one(known.wal_ref), place, rehash);
+        self.in_order.push(known);
     }
 
-    fn place_of(&self, wal_ref: WalRef) -> Option<usize> {
+    fn place_of(&mut self, wal_ref: WalRef) -> Option<usize> {
+        if self.placed < self.in_order.len() {
+            self.place();
+        }
         let is_same = |place: &u32| self.in_order[*place as usize].wal_ref == wal_ref;
         self.places.find(self.hasher.hash_one(wal_ref), is_same).map(|place| *place as usize)
+    }
+
+    /// Whoever starts from a snapshot and has nothing of the log to read needs no places.
+    fn place(&mut self) {
+        let (in_order, hasher) = (&self.in_order, &self.hasher);
+        let rehash = |place: &u32| hasher.hash_one(in_order[*place as usize].wal_ref);
+        let unplaced = in_order.len() - self.placed;
+        if unplaced > 1 {
+            self.places.reserve(unplaced, rehash);
+        }
+        for (place, known) in in_order.iter().enumerate().skip(self.placed) {
+            // There are fewer series than slots.
+            self.places.insert_unique(hasher.hash_one(known.wal_ref), place as u32, rehash);
+        }
+        self.placed = in_order.len();
     }
 
     fn find(&mut self, wal_ref: WalRef) -> Option<Known> {
@@ -162,13 +186,10 @@ pub(crate) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    pub(crate) fn new(head: &'a Head, mut found: FoundChunks, is_closed: &'a AtomicBool) -> Self {
-        let damage = std::mem::take(&mut found.damage);
-        head.instruments.mapped_chunk_corruptions.add(damage.len() as u64);
-        let report = ReplayReport { damage, ..ReplayReport::default() };
+    pub(crate) fn new(head: &'a Head, is_closed: &'a AtomicBool) -> Self {
         Self {
             head,
-            found,
+            found: FoundChunks::default(),
             known: KnownSeries::default(),
             gathered: Gathered::default(),
             full: Vec::new(),
@@ -177,10 +198,22 @@ impl<'a> Replay<'a> {
             marked_last: HashMap::default(),
             tells_deletions: false,
             early: HashMap::default(),
-            report,
+            report: ReplayReport::default(),
             failed: None,
             is_closed,
         }
+    }
+
+    /// Looks what mapped chunks there are: no snapshot tells.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub(crate) fn scan_mapped(&mut self) -> Result<(), StorageError> {
+        self.found = self.head.mapped.scan()?;
+        let damage = std::mem::take(&mut self.found.damage);
+        self.head.instruments.mapped_chunk_corruptions.add(damage.len() as u64);
+        self.report.damage.extend(damage);
+        Ok(())
     }
 
     /// Enters what is left and tells what was met.
@@ -197,35 +230,30 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Last time of the mapped chunks found under that number.
-    pub(crate) fn mapped_through(&self, wal_ref: WalRef) -> i64 {
-        let found = self.found.by_series.get(&wal_ref).and_then(|chunks| chunks.last());
-        found.map_or(i64::MIN, |chunk| chunk.max_time)
-    }
-
     /// Takes care that no new series gets a number up to this one.
     pub(crate) fn note_last_ref(&self, wal_ref: WalRef) {
         self.head.note_last_ref(wal_ref);
     }
 
-    /// Length of each file of mapped chunks.
-    pub(crate) fn mapped_lengths(&self) -> BTreeMap<u32, u64> {
-        self.head.mapped.lengths()
+    /// The head that is being filled.
+    pub(crate) fn head(&self) -> &'a Head {
+        self.head
     }
 
-    /// Enters a series of a snapshot with its open chunk and that one's first time.
-    pub(crate) fn enter_frozen(&mut self, wal_ref: WalRef, labels: Labels, chunk: Option<(i64, FrozenChunk)>) {
-        self.series(wal_ref, labels);
-        let Some((min_time, chunk)) = chunk else {
-            return;
-        };
-        if let Some(known) = self.known.find(wal_ref)
-            && known.mapped_through < min_time
-            && let Some(cell) = self.head.slab.cell(known.slot)
-        {
-            self.head.times.extend(min_time, chunk.last_time);
-            self.head.instruments.head.chunks.add(1);
-            cell.lock().freeze(min_time, chunk);
+    /// Takes notice of a series of a snapshot that the head has.
+    pub(crate) fn entered(&mut self, series: EnteredSeries) {
+        let EnteredSeries { wal_ref, slot, chunks, mapped_through } = series;
+        if !self.early.is_empty() {
+            self.bury_early(wal_ref, slot);
+        }
+        self.known.insert(Known { wal_ref, slot, mapped_through });
+        self.report.series += 1;
+        self.report.chunks_mapped += chunks as u64;
+    }
+
+    fn bury_early(&mut self, wal_ref: WalRef, slot: Slot) {
+        for interval in self.early.remove(&wal_ref).into_iter().flatten() {
+            self.head.tombstones.write().add(slot, interval);
         }
     }
 
@@ -375,9 +403,7 @@ impl RecordSink for Replay<'_> {
                 }
                 self.report.series += u64::from(created);
                 self.head.note_ref(wal_ref, id);
-                for interval in self.early.remove(&wal_ref).into_iter().flatten() {
-                    self.head.tombstones.write().add(id.slot, interval);
-                }
+                self.bury_early(wal_ref, id.slot);
                 let mapped_through = self.attach(id.slot, wal_ref);
                 self.known.insert(Known { wal_ref, slot: id.slot, mapped_through });
             }

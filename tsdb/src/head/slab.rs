@@ -3,7 +3,7 @@
 //! A page is made when its first slot is handed out and stays; slots of removed series are used again. The series of a
 //! page share a lock, so that a batch takes it once for a run of samples: nobody may lock a cell who holds another one.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::OnceLock;
 
 use super::series::Series;
@@ -141,12 +141,25 @@ impl Slab {
             return None;
         }
         let index = slots.end;
-        let page = index / SLOTS_PER_PAGE;
+        self.make_page(index / SLOTS_PER_PAGE);
+        slots.end += 1;
+        Some(index as Slot)
+    }
+
+    /// Hands out `count` slots that lie side by side and were never handed out before, or `None` if there are no more.
+    pub(crate) fn take_run(&self, count: usize) -> Option<Range<Slot>> {
+        let mut slots = self.slots.lock();
+        let first = slots.end;
+        let end = first.checked_add(count).filter(|end| *end <= SLOTS_MAX)?;
+        (page_of(first as Slot)..end.div_ceil(SLOTS_PER_PAGE)).for_each(|page| self.make_page(page));
+        slots.end = end;
+        Some(first as Slot..end as Slot)
+    }
+
+    fn make_page(&self, page: usize) {
         let new_group = || (0..PAGES_PER_GROUP).map(|_| OnceLock::new()).collect();
         let group = self.groups[page / PAGES_PER_GROUP].get_or_init(new_group);
         group[page % PAGES_PER_GROUP].get_or_init(Page::new);
-        slots.end += 1;
-        Some(index as Slot)
     }
 
     /// Takes a slot back. The caller has emptied its series.

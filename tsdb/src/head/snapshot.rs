@@ -5,6 +5,9 @@
 //! that form has no place for. A snapshot only spares work: the log says everything too. So one that is damaged, not whole
 //! or not of this log is thrown away, and one that was used is removed. Layout: `docs/formats/snapshot.md`.
 
+mod check;
+mod chunk_lists;
+mod enter;
 mod read;
 mod write;
 
@@ -27,8 +30,10 @@ mod kind {
     pub(super) const SERIES: u8 = 1;
     pub(super) const TOMBSTONES: u8 = 2;
     pub(super) const EXEMPLARS: u8 = 3;
+    /// Mapped chunks of series, in the complement.
+    pub(super) const MAPPED_CHUNKS: u8 = 0xc2;
     /// The complement's last record, which tells what else there must be.
-    pub(super) const SUMMARY: u8 = 0xc1;
+    pub(super) const SUMMARY: u8 = 0xc3;
 }
 
 /// The format of the tombstones within their record.

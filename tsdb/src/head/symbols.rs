@@ -1,10 +1,10 @@
 //! The symbol table: each label name and value of the head once, by number.
 
 use std::hash::BuildHasher;
+use std::str::Utf8Error;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use model::labels::Labels;
 
 /// A string of the table. Numbers of strings that nobody uses any more are used again.
 pub(crate) type Symbol = u32;
@@ -55,23 +55,37 @@ impl Symbols {
     }
 
     /// The numbers of a series' names and values in turn, each with one use more. Series made one after the other have most
-    /// of them in common: the one that stood there last is compared before anything is hashed.
-    pub(crate) fn intern_labels(&mut self, labels: &Labels) -> Box<[Symbol]> {
-        let mut last = std::mem::take(&mut self.last);
-        let texts = labels.iter().flat_map(|(name, value)| [name, value]);
-        let of = |(at, text): (usize, &str)| match last.get(at).map(|symbol| (*symbol, &self.entries[*symbol as usize]))
-        {
-            Some((symbol, entry)) if entry.uses > 0 && &*entry.text == text => {
-                self.entries[symbol as usize].uses += 1;
-                symbol
+    /// of them in common: the one that stood there last is compared before anything is hashed or looked at.
+    ///
+    /// # Errors
+    /// If one of them is no text; then none is used more.
+    pub(crate) fn intern_labels<'a>(
+        &mut self,
+        texts: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Box<[Symbol]>, Utf8Error> {
+        let mut row = std::mem::take(&mut self.last);
+        let mut count = 0;
+        for text in texts {
+            let same = row.get(count).map(|symbol| &mut self.entries[*symbol as usize]);
+            if let Some(entry) = same.filter(|entry| entry.uses > 0 && entry.text.as_bytes() == text) {
+                entry.uses += 1;
+                count += 1;
+                continue;
             }
-            _ => self.intern(text),
-        };
-        let symbols: Box<[Symbol]> = texts.enumerate().map(of).collect();
-        last.clear();
-        last.extend_from_slice(&symbols);
-        self.last = last;
-        symbols
+            let text = std::str::from_utf8(text).inspect_err(|_| {
+                row[..count].iter().for_each(|symbol| self.release(*symbol));
+            })?;
+            let symbol = self.intern(text);
+            match row.get_mut(count) {
+                Some(place) => *place = symbol,
+                None => row.push(symbol),
+            }
+            count += 1;
+        }
+        row.truncate(count);
+        let symbols = Box::from(&row[..]);
+        self.last = row;
+        Ok(symbols)
     }
 
     /// The number of `text`, if it is in use.
@@ -114,8 +128,13 @@ impl Symbols {
 #[cfg(test)]
 mod tests {
     use model::labels;
+    use model::labels::Labels;
 
     use super::*;
+
+    fn texts_of(labels: &Labels) -> impl Iterator<Item = &[u8]> {
+        labels.iter_bytes().flat_map(|(name, value)| [name, value])
+    }
 
     #[test]
     fn strings_are_kept_as_long_as_they_are_used() {
@@ -136,7 +155,7 @@ mod tests {
         let sets = [labels! { "a" => "1", "b" => "2" }, labels! { "b" => "2" }, labels! { "a" => "1", "b" => "3" }];
         let mut made = Vec::new();
         for set in sets.iter().cycle().take(9) {
-            let interned = symbols.intern_labels(set);
+            let interned = symbols.intern_labels(texts_of(set)).unwrap();
             let texts: Vec<&str> = interned.iter().map(|symbol| symbols.text(*symbol)).collect();
             assert_eq!(texts, set.iter().flat_map(|(name, value)| [name, value]).collect::<Vec<_>>());
             made.push(interned);
@@ -145,7 +164,10 @@ mod tests {
         made.into_iter().flatten().for_each(|symbol| symbols.release(symbol));
         assert_eq!(symbols.len(), 0);
         // Those that came last are gone, and their numbers free for others.
-        assert_eq!(symbols.intern_labels(&labels! { "x" => "1" }).len(), 2);
+        assert_eq!(symbols.intern_labels(texts_of(&labels! { "x" => "1" })).unwrap().len(), 2);
         assert_eq!((symbols.find("a"), symbols.len()), (None, 2));
+        let broken = [b"x".as_slice(), b"2", b"\xff"];
+        assert!(symbols.intern_labels(broken.into_iter()).is_err());
+        assert_eq!((symbols.find("2"), symbols.len()), (None, 2), "nothing of it is left");
     }
 }

@@ -42,11 +42,8 @@ impl<'a> Output<'a> {
                 self.bytes_before += self.bytes;
                 self.bytes = 0;
             }
-            let position = self.bytes;
-            let buffered = self.buffer.len() as u64;
-            let mut framed = Vec::new();
-            write_record(&mut framed, position + buffered, *flags, &batch.bytes[range.clone()]);
-            self.buffer.append(&mut framed);
+            let position = self.position();
+            write_record(&mut self.buffer, position, *flags, &batch.bytes[range.clone()]);
         }
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }

@@ -13,7 +13,7 @@ use model::metadata::Metadata;
 
 use crate::chunk::{Stamp, ValueRef};
 
-pub(crate) use decode::{RecordError, decode, read_labels};
+pub(crate) use decode::{RecordError, decode};
 pub(crate) use encode::{FloatRecord, Grouping, SeriesRecord, encode_samples, encode_tombstones, put_value};
 pub(crate) use notes::{
     decode_exemplars_body, encode_exemplars, encode_mapped_markers, encode_metadata, put_exemplars, put_labels,

@@ -93,26 +93,68 @@ fn segments_after_a_damaged_one_are_still_replayed() {
     assert_eq!(read(&db, 0, i64::MAX, &metric())[0].1.last(), Some(&(100_000, 1.0)));
 }
 
+/// 400 samples of a series, most of them in mapped chunks.
+fn mapped(directory: &Path) -> Vec<(i64, f64)> {
+    let db = open(directory);
+    for step in 0..400 {
+        append(&db, &series(0), step * 15_000, step as f64).unwrap();
+    }
+    read(&db, 0, i64::MAX, &metric()).remove(0).1
+}
+
 #[test]
-fn damaged_mapped_chunks_cost_nothing() {
+fn damaged_mapped_chunks_cost_nothing_where_the_log_is_read() {
     let directory = tempfile::tempdir().unwrap();
-    let expected = {
-        let db = open(directory.path());
-        for step in 0..400 {
-            append(&db, &series(0), step * 15_000, step as f64).unwrap();
-        }
-        read(&db, 0, i64::MAX, &metric())
-    };
+    let expected = mapped(directory.path());
     let path = directory.path().join("chunks_head/000001");
     let sound = std::fs::read(&path).unwrap();
     for at in (0..sound.len()).step_by(3) {
         let mut flipped = sound.clone();
         flipped[at] ^= 0x10;
         std::fs::write(&path, flipped).unwrap();
-        let db = open(directory.path());
-        assert_eq!(read(&db, 0, i64::MAX, &metric()), expected, "byte {at}");
+        let db = Db::open(directory.path(), Config { on_stop: OnStop::Nothing, ..small() }).unwrap();
+        assert_eq!(read(&db, 0, i64::MAX, &metric())[0].1, expected, "byte {at}");
         drop(db);
         std::fs::remove_dir_all(directory.path().join("chunks_head")).unwrap();
         std::fs::create_dir(directory.path().join("chunks_head")).unwrap();
     }
+}
+
+/// A start from a snapshot reads no mapped chunk: what is damaged shows when it is read, never as another answer, and is
+/// whole again after the next start.
+#[test]
+fn damaged_mapped_chunks_behind_a_snapshot_are_told_and_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let expected = mapped(directory.path());
+    let path = directory.path().join("chunks_head/000001");
+    let sound = std::fs::read(&path).unwrap();
+    let aside = tempfile::tempdir().unwrap();
+    copy_directory(directory.path(), aside.path());
+    let mut told = 0;
+    // Behind the file's header, which only scans look at.
+    for at in (8..sound.len()).step_by(7) {
+        let copy = tempfile::tempdir().unwrap();
+        copy_directory(aside.path(), copy.path());
+        let mut flipped = sound.clone();
+        flipped[at] ^= 0x10;
+        std::fs::write(copy.path().join("chunks_head/000001"), flipped).unwrap();
+        let db = open(copy.path());
+        assert_eq!((db.replay_report().snapshot_series, db.replay_report().damage.len()), (1, 0), "byte {at}");
+        let querier = db.querier(Timestamp(0), Timestamp(i64::MAX)).unwrap();
+        let mut set = querier.select(Order::Any, &SelectHints::default(), &metric()).unwrap();
+        let found = set.advance().unwrap().unwrap();
+        let mut columns = Columns::default();
+        let error = found.read(&mut columns).expect_err("a byte of a chunk differs");
+        assert!(
+            matches!(&error, StorageError::Corrupt { file, offset, .. } if file.ends_with("chunks_head/000001") && *offset >= 8)
+        );
+        told += db.instruments().mapped_chunk_corruptions.value();
+        drop((set, found));
+        drop(querier);
+        drop(db);
+        let db = open(copy.path());
+        assert_eq!(read(&db, 0, i64::MAX, &metric())[0].1, expected, "byte {at}");
+        assert_eq!(db.replay_report().snapshot_series, 0, "the log was read");
+    }
+    assert_eq!(told, (8..sound.len()).step_by(7).count() as u64);
 }

@@ -124,7 +124,7 @@ fn a_write_behind_log_and_a_snapshot_are_written_as_ever() {
     let is_snapshot = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("chunk_snapshot.");
     let snapshot = entries.into_iter().find(is_snapshot).unwrap();
     check_golden(&snapshot.join("00000000"), "snapshot-1");
-    check_golden(&snapshot.join("complement/00000000"), "snapshot-complement-1");
+    check_golden(&snapshot.join("complement/00000000"), "snapshot-complement-2");
     let db = open(directory.path());
     assert_eq!(everything(&db), expected);
     assert_eq!(db.replay_report().snapshot_series, 2);

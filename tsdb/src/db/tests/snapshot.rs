@@ -65,15 +65,6 @@ fn snapshots(directory: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("chunk_snapshot.")).collect()
 }
 
-fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_directory(&path, &target) } else { std::fs::copy(&path, &target).map(drop).unwrap() }
-    }
-}
-
 fn kill(db: Db) {
     *db.lock.lock() = None;
     db.is_closed.store(true, Ordering::Release);

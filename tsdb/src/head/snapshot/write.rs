@@ -6,6 +6,7 @@ use std::path::Path;
 use model::labels::Labels;
 use model::storage::StorageError;
 
+use super::chunk_lists::ChunkListWriter;
 use super::{COMPLEMENT, LogPlace, TEMPORARY_SUFFIX, TOMBSTONES_FORMAT, kind, name_of};
 use crate::chunk::{Encoding, OpenChunk};
 use crate::codec::{put_text, put_uvarint, put_varint};
@@ -20,6 +21,8 @@ use crate::wal::record::{SampleValue, SeriesRecord, encode_metadata, put_exempla
 
 /// Bytes of records gathered before they are written.
 const GATHERED_BYTES: usize = 1 << 20;
+/// Bytes of a segment: several threads look through them at once.
+const SEGMENT_BYTES_MAX: u64 = 32 << 20;
 /// Exemplars of one record.
 const EXEMPLARS_PER_RECORD: usize = 10_000;
 /// Series of one record of metadata.
@@ -41,12 +44,13 @@ impl Head {
         let write = || {
             fs.create_directory(&temporary)?;
             fs.create_directory(&complement)?;
+            let segment_bytes = segment_bytes.min(SEGMENT_BYTES_MAX);
             let mut segments = Output::create(fs, &temporary, segment_bytes)?;
-            let series = self.put_series(&mut segments)?;
+            let mut own = Output::create(fs, &complement, segment_bytes)?;
+            let series = self.put_series(&mut segments, &mut own)?;
             self.put_tombstones(&mut segments)?;
             self.put_exemplars(&mut segments)?;
             segments.finish()?;
-            let mut own = Output::create(fs, &complement, segment_bytes)?;
             self.put_complement(&mut own)?;
             self.put_summary(series, segments.total(), &mut own)?;
             own.finish()?;
@@ -58,8 +62,10 @@ impl Head {
         write().map_err(|error| io_error(&temporary, error))
     }
 
-    fn put_series(&self, out: &mut Output<'_>) -> io::Result<u64> {
+    /// Series to the segments, and their mapped chunks to the complement, in one order.
+    fn put_series(&self, out: &mut Output<'_>, own: &mut Output<'_>) -> io::Result<u64> {
         let (mut batch, mut record, mut count) = (Batch::default(), Vec::new(), 0);
+        let mut lists = ChunkListWriter::default();
         for slot in 0..self.slab.end() {
             let Some(cell) = self.slab.cell(slot) else {
                 continue;
@@ -72,8 +78,13 @@ impl Head {
             }
             record.clear();
             encode_series(&series, &labels, &mut record);
+            lists.push(series.wal_ref, &series.mapped, series.late.as_ref().map_or(&[], |late| late.mapped()));
             count += 1;
             drop(series);
+            if lists.is_full() {
+                write_record(own, lists.record())?;
+                lists.clear();
+            }
             // Plain: it is read once, soon, and fast.
             batch.push(Compression::None, &record);
             if batch.bytes_len() >= GATHERED_BYTES {
@@ -82,6 +93,9 @@ impl Head {
             }
         }
         out.write(&batch)?;
+        if !lists.is_empty() {
+            write_record(own, lists.record())?;
+        }
         Ok(count)
     }
 
@@ -141,16 +155,18 @@ impl Head {
         Ok(())
     }
 
-    /// The last number given to a series, how many series and bytes the segments have, and how long the files of mapped chunks are that go with them.
+    /// The last number given to a series, how many series and bytes the segments have, and what files of mapped chunks go with
+    /// them.
     fn put_summary(&self, series: u64, bytes: u64, out: &mut Output<'_>) -> io::Result<()> {
         let mut record = vec![kind::SUMMARY];
-        let lengths = self.mapped.lengths();
-        for number in [self.last_ref(), series, bytes, lengths.len() as u64] {
+        let files = self.mapped.listed();
+        for number in [self.last_ref(), series, bytes, files.len() as u64] {
             put_uvarint(&mut record, number);
         }
-        for (file, length) in lengths {
-            put_uvarint(&mut record, u64::from(file));
-            put_uvarint(&mut record, length);
+        for file in files {
+            put_uvarint(&mut record, u64::from(file.number));
+            put_uvarint(&mut record, file.bytes);
+            put_varint(&mut record, file.max_time);
         }
         write_record(out, &record)
     }
