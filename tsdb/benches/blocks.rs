@@ -130,5 +130,30 @@ fn select(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, compact, select);
+/// All values of a label that each series has another one of, in one block and in four that have the same.
+fn label_values(c: &mut Criterion) {
+    const VALUES: usize = 100_000;
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let mut writer = BlockWriter::create(directory.path(), RANGE_MS, Timestamp(0)).expect("a scratch directory");
+    for i in 0..VALUES {
+        (0..4).for_each(|block| writer.append(Timestamp(block * RANGE_MS), 0.0.into()));
+        let labels = labels! { "__name__" => "m", "pod" => &format!("workload-{:08x}", i * 42_949) };
+        writer.end_series(&labels).expect("the disk works");
+    }
+    writer.finish().expect("the disk works");
+    let db = open(directory.path());
+    for (name, end) in [("label_values_100000_in_1_block", RANGE_MS - 1), ("label_values_100000_in_4_blocks", i64::MAX)]
+    {
+        let querier = db.querier(Timestamp(0), Timestamp(end)).expect("open");
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                let values = querier.label_values("pod", &[], 0).expect("sound");
+                assert_eq!(values.len(), VALUES);
+                values
+            });
+        });
+    }
+}
+
+criterion_group!(benches, compact, select, label_values);
 criterion_main!(benches);

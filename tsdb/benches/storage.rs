@@ -176,5 +176,27 @@ fn select(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, decode, select);
+/// All values of a label that each series has another one of.
+fn label_values(c: &mut Criterion) {
+    const VALUES: usize = 100_000;
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let db = Db::open(directory.path(), Config::default()).expect("an empty directory");
+    let mut appender = db.appender();
+    for i in 0..VALUES {
+        // In no order.
+        let labels = labels! { "__name__" => "m", "pod" => &format!("workload-{:08x}", i * 2_654_435_761 % (1 << 32)) };
+        appender.append(&labels, Timestamp(0), 0.0.into()).expect("in order");
+    }
+    appender.commit().expect("the log is writable");
+    let querier = db.querier(Timestamp(0), Timestamp(i64::MAX)).expect("open");
+    c.bench_function("label_values_100000", |b| {
+        b.iter(|| {
+            let values = querier.label_values("pod", &[], 0).expect("sound");
+            assert_eq!(values.len(), VALUES);
+            values
+        });
+    });
+}
+
+criterion_group!(benches, append, decode, select, label_values);
 criterion_main!(benches);

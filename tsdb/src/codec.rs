@@ -75,6 +75,7 @@ impl<'a> Decoder<'a> {
         self.bytes.len() - self.at
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Truncated> {
         let end = self.at.checked_add(count).ok_or(Truncated)?;
         let taken = self.bytes.get(self.at..end).ok_or(Truncated)?;
@@ -106,7 +107,17 @@ impl<'a> Decoder<'a> {
         Ok(f64::from_bits(self.u64()?))
     }
 
+    #[inline]
     pub(crate) fn uvarint(&mut self) -> Result<u64, Truncated> {
+        let first = *self.bytes.get(self.at).ok_or(Truncated)?;
+        if first < 0x80 {
+            self.at += 1;
+            return Ok(u64::from(first));
+        }
+        self.long_uvarint()
+    }
+
+    fn long_uvarint(&mut self) -> Result<u64, Truncated> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = *self.bytes.get(self.at).ok_or(Truncated)?;
@@ -137,6 +148,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Length-prefixed bytes.
+    #[inline]
     pub(crate) fn text(&mut self) -> Result<&'a [u8], Truncated> {
         let length = self.count(1)?;
         self.bytes(length)

@@ -37,6 +37,7 @@ mod query;
 mod refusal;
 mod sync;
 pub mod tail;
+mod texts;
 mod tombstones;
 mod wal;
 

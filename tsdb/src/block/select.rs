@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 
 use super::Block;
 use super::index::SeriesEntry;
+use crate::texts;
 
 /// With fewer candidates than one in this many values, candidates are looked at instead of values.
 const VALUES_PER_CANDIDATE: u64 = 2;
@@ -163,11 +164,29 @@ impl Block {
         Ok(symbols.into_iter().map(|symbol| self.index.symbol(symbol).to_owned()).collect())
     }
 
-    /// Values of label `name` on series that the matchers accept, sorted.
-    pub(crate) fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
+    /// Adds the values of label `name` on series that the matchers accept to those of other sources, all of them sorted. If
+    /// `limit` is not 0, no more of its own are needed.
+    pub(crate) fn add_label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+        all: &mut Vec<String>,
+    ) -> Result<(), StorageError> {
+        let limit = if limit == 0 { usize::MAX } else { limit };
         if matchers.is_empty() {
-            return Ok(self.index.values(name, "").map(|(value, _)| value.to_owned()).collect());
+            if all.is_empty() {
+                all.reserve_exact((self.index.value_count(name) as usize).min(limit));
+            }
+            texts::add(all, self.index.values(name, "").map(|(value, _)| value).take(limit));
+            return Ok(());
         }
+        let found = self.label_values_where(name, matchers)?;
+        texts::add(all, found.iter().map(String::as_str).take(limit));
+        Ok(())
+    }
+
+    fn label_values_where(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
         let selected = self.select(matchers)?;
         let mut found = BTreeSet::new();
         if selected.len() < self.index.value_count(name) {

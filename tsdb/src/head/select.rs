@@ -8,6 +8,7 @@ use super::Head;
 use super::slab::Slot;
 use super::symbols::{Symbol, Symbols};
 use crate::postings::{Posting, Postings};
+use crate::texts;
 
 /// With fewer candidates than one in this many values, candidates are looked at instead of values.
 const VALUES_PER_CANDIDATE: u64 = 2;
@@ -63,7 +64,7 @@ impl Head {
                 .map(|(value, _)| symbols.text(*value))
                 .collect()
         };
-        texts.sort_unstable();
+        texts::sort(&mut texts);
         texts.truncate(if limit == 0 { usize::MAX } else { limit });
         texts.into_iter().map(str::to_owned).collect()
     }

@@ -17,6 +17,7 @@ use crate::block::reader::BlockSeriesIter;
 use crate::db::blocks::Blocks;
 use crate::head::Head;
 use crate::head::reader::TimeRange;
+use crate::texts;
 
 /// Reads the head and the blocks under one snapshot.
 pub(crate) struct DbQuerier {
@@ -87,10 +88,11 @@ impl Querier for DbQuerier {
         }
         let mut names = Vec::new();
         if head_meets {
-            names.extend(self.head.label_names(matchers, 0)?);
+            names = self.head.label_names(matchers, 0)?;
         }
         for block in &self.blocks {
-            names.extend(block.label_names(matchers)?);
+            let own = block.label_names(matchers)?;
+            texts::add(&mut names, own.iter().map(String::as_str));
         }
         Ok(first(names, limit))
     }
@@ -102,28 +104,17 @@ impl Querier for DbQuerier {
         }
         let mut values = Vec::new();
         if head_meets {
-            append(&mut values, self.head.label_values(name, matchers, 0)?);
+            values = self.head.label_values(name, matchers, limit)?;
         }
         for block in &self.blocks {
-            append(&mut values, block.label_values(name, matchers)?);
+            block.add_label_values(name, matchers, limit, &mut values)?;
         }
         Ok(first(values, limit))
     }
 }
 
-/// Puts the texts behind the others; nothing is moved if they are the first.
-fn append(all: &mut Vec<String>, mut texts: Vec<String>) {
-    if all.is_empty() {
-        *all = texts;
-    } else {
-        all.append(&mut texts);
-    }
-}
-
-/// Each text once, sorted. What comes from one place is sorted already: runs are merged, not compared one by one.
+/// At most `limit` of them, if not 0.
 fn first(mut texts: Vec<String>, limit: usize) -> Vec<String> {
-    texts.sort();
-    texts.dedup();
     if limit > 0 {
         texts.truncate(limit);
     }

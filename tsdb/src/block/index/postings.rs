@@ -52,6 +52,15 @@ fn read_entry<'a>(decoder: &mut Decoder<'a>) -> Result<Entry<'a>, Truncated> {
     Ok(Entry { name, value, offset: decoder.uvarint()? })
 }
 
+/// As [`read_entry`], of a name that is known: the value and the place of its postings.
+#[inline]
+fn read_value<'a>(decoder: &mut Decoder<'a>) -> Result<(&'a str, u64), Truncated> {
+    decoder.uvarint()?;
+    decoder.text()?;
+    let value = std::str::from_utf8(decoder.text()?).map_err(|_| Truncated)?;
+    Ok((value, decoder.uvarint()?))
+}
+
 /// Appends an entry to `out`.
 pub(crate) fn put_entry(out: &mut Vec<u8>, name: &str, value: &str, offset: u64) {
     put_uvarint(out, STRINGS);
@@ -136,17 +145,12 @@ impl PostingsTable {
             entries.places[group.saturating_sub(1)] as usize..entries.end as usize
         });
         let mut decoder = Decoder::new(&content[range]);
-        let mut below = from.to_owned();
-        std::iter::from_fn(move || {
-            loop {
-                // The table was read through when it was opened: an error is its end.
-                let entry = read_entry(&mut decoder).ok()?;
-                if below.is_empty() || entry.value >= &*below {
-                    below.clear();
-                    return Some((entry.value, entry.offset));
-                }
-            }
-        })
+        // The table was read through when it was opened: an error is its end.
+        let mut first = read_value(&mut decoder).ok();
+        while first.is_some_and(|(value, _)| value < from) {
+            first = read_value(&mut decoder).ok();
+        }
+        first.into_iter().chain(std::iter::from_fn(move || read_value(&mut decoder).ok()))
     }
 
     /// The place of a pair's postings.

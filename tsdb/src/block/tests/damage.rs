@@ -9,10 +9,10 @@ use crate::codec::crc32c;
 fn read_all(directory: &Path) -> Result<Content, StorageError> {
     let block = Arc::new(Block::open(directory, &cache())?);
     for name in block.label_names(&[])? {
-        for value in block.label_values(&name, &[])? {
+        for value in label_values(&block, &name, &[])? {
             content(&block, &[Matcher::equal(&name, &value)], ALL)?;
         }
-        block.label_values(&name, &[Matcher::equal("parity", "odd")])?;
+        label_values(&block, &name, &[Matcher::equal("parity", "odd")])?;
     }
     content(&block, &[Matcher::new("i", MatchOp::Regex, ".*2").unwrap()], ALL)?;
     content(&block, &[], ALL)

@@ -89,7 +89,7 @@ fn it_is_read_and_compacted_as_one_of_version_2() {
     assert_eq!(block.index.version(), crate::block::index::Version::V1);
     assert_eq!(content(&block, &[], ALL).unwrap(), all);
     assert_eq!(content(&block, &matchers, ALL).unwrap(), some);
-    assert_eq!(block.label_values("i", &matchers).unwrap().len(), some.len());
+    assert_eq!(label_values(&block, "i", &matchers).unwrap().len(), some.len());
     let compactor = crate::compact::Compactor {
         fs: Arc::new(Disk),
         data: scratch.path().to_owned(),
