@@ -67,6 +67,7 @@ pub struct RelabelConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source_labels: Vec<String>,
     /// Joins them.
+    #[serde(deserialize_with = "null_is_empty")]
     pub separator: String,
     /// Anchored expression; given without a value it is the empty one.
     #[serde(deserialize_with = "null_is_empty")]
@@ -78,6 +79,7 @@ pub struct RelabelConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub target_label: String,
     /// What to set it to; `$1`, `${name}` refer to the expression's groups.
+    #[serde(deserialize_with = "null_is_empty")]
     pub replacement: String,
     /// What to do.
     #[serde(deserialize_with = "action_of_any_case")]
@@ -93,7 +95,10 @@ fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<St
 }
 
 fn action_of_any_case<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let text: String = null_is_empty(deserializer)?;
+    if text.is_empty() {
+        return Err(serde::de::Error::custom("relabel action cannot be empty"));
+    }
     let lower = text.to_lowercase();
     Action::deserialize(serde::de::value::StrDeserializer::<D::Error>::new(&lower))
         .map_err(|_| serde::de::Error::custom(format!("unknown relabel action {text:?}")))

@@ -10,6 +10,9 @@ use serde_saphyr::Error;
 /// How many faults are looked for.
 pub const FAULTS_MAX: usize = 32;
 
+/// How many keys without a value are taken for absent ones where their type needs one.
+pub const NULLS_MAX: usize = if cfg!(test) { 20 } else { 1_000 };
+
 /// What is wrong at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -59,6 +62,7 @@ pub fn read_all_faults<T: DeserializeOwned>(text: &str) -> Outcome<T> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut faults: Vec<Fault> = Vec::new();
     let mut value = None;
+    let mut nulls = 0;
     while faults.len() < FAULTS_MAX {
         let error = match serde_saphyr::from_str::<T>(&lines.join("\n")) {
             Ok(read) => {
@@ -68,11 +72,16 @@ pub fn read_all_faults<T: DeserializeOwned>(text: &str) -> Outcome<T> {
             Err(error) => error,
         };
         let fault = Fault::of(&error);
-        // An entry of which the library complains as a whole is taken out whole.
-        let is_whole = matches!(error.without_snippet(), Error::SerdeMissingField { .. })
-            || faults.last().is_some_and(|before| before.message == fault.message);
+        if nulls < NULLS_MAX && fault.place.is_some_and(|(line, column)| remove_null(&mut lines, line, column)) {
+            nulls += 1;
+            continue;
+        }
         let place = fault.place;
-        let is_repeated = is_whole && faults.last().is_some_and(|before| before.message == fault.message);
+        let line = |fault: &Fault| fault.place.map(|(line, _)| line);
+        let is_repeated =
+            faults.last().is_some_and(|before| before.message == fault.message && line(before) == line(&fault));
+        // An entry of which the library complains as a whole is taken out whole.
+        let is_whole = is_repeated || matches!(error.without_snippet(), Error::SerdeMissingField { .. });
         if !is_repeated {
             faults.push(fault);
         }
@@ -83,6 +92,21 @@ pub fn read_all_faults<T: DeserializeOwned>(text: &str) -> Outcome<T> {
     }
     faults.sort_by_key(|fault| fault.place);
     Outcome { value, faults }
+}
+
+/// Takes a key out that is given without a value, as upstream does; whether there is one at that place.
+fn remove_null(lines: &mut [String], line: u64, column: u64) -> bool {
+    let at = usize::try_from(line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
+    let column = usize::try_from(column).unwrap_or(usize::MAX).saturating_sub(1);
+    let Some((mut before, mut value)) = at.and_then(|line| line.split_at_checked(column)) else { return false };
+    // Where nothing at all is given, the place is that of the colon.
+    if let (Some(rest), Some(line)) = (value.strip_prefix(':'), at) {
+        (before, value) = (from_start(line, column + 1), rest);
+    }
+    let is_null = is_blank(value) || matches!(value.trim_end(), "~" | "null" | "Null" | "NULL");
+    let (_, key) = starts_of(before);
+    let is_key = before.trim_end().ends_with(':') && !from(before, key).starts_with(['{', '[', '#']);
+    is_null && is_key && remove_entry(lines, line, key as u64 + 1, false)
 }
 
 /// `unknown key "x", did you mean "y"?`, or the list where nothing is near.
@@ -140,8 +164,7 @@ fn remove_entry(lines: &mut [String], line: u64, column: u64, is_whole: bool) ->
     let end = (at + 1..lines.len()).find(|i| !belongs(&lines[*i])).unwrap_or(lines.len());
     let is_first_of_item = is_key && key > start;
     let has_sibling = end < lines.len() && starts_of(&lines[end]) == (key, key);
-    let mut before = lines[..at].iter().rev().filter(|line| !is_blank(line)).map(|line| starts_of(line));
-    let is_alone = !has_sibling && !before.by_ref().take_while(|(_, own)| *own >= key).any(|(_, own)| own == key);
+    let is_alone = !has_sibling && !has_sibling_before(&lines[..at], key);
     for line in &mut lines[at + 1..end] {
         line.clear();
     }
@@ -153,6 +176,19 @@ fn remove_entry(lines: &mut [String], line: u64, column: u64, is_whole: bool) ->
         (false, _) => String::new(),
     };
     true
+}
+
+/// Whether the map whose keys begin at `key` has one in the lines before.
+fn has_sibling_before(lines: &[String], key: usize) -> bool {
+    for line in lines.iter().rev().filter(|line| !is_blank(line)) {
+        let (start, own) = starts_of(line);
+        let is_of_map = own == key && !from(line, key).trim().is_empty();
+        // The item begins with a dash, perhaps one whose key was taken out.
+        if own < key || start < key || is_of_map {
+            return is_of_map;
+        }
+    }
+    false
 }
 
 fn is_blank(line: &str) -> bool {
@@ -168,6 +204,11 @@ fn starts_of(line: &str) -> (usize, usize) {
         key += 2 + rest.len() - rest.trim_start_matches(' ').len();
     }
     (start, key)
+}
+
+/// The line up to a place beside a byte of ASCII.
+fn from_start(line: &str, end: usize) -> &str {
+    line.get(..end).unwrap_or("")
 }
 
 /// The line from a place on that one of its blanks or dashes comes before.
@@ -258,11 +299,30 @@ mod tests {
     #[test]
     fn what_cannot_be_taken_out_ends_the_search() {
         assert_eq!(faults("global: {a: 1, b: 2}\nx: 1\n").1.len(), 2, "the line that holds both, and the next");
+        let twice = faults("scrape_configs:\n- a: 1\n  honor_labels: x\n- a: 1\n  honor_labels: x\n").1;
+        assert_eq!(twice.len(), 4, "the same fault at two places: {twice:?}");
         assert!(!faults("global: \"x\n").1.is_empty() && !faults("a: 1\n".repeat(3).as_str()).1.is_empty());
         let many: String = (0..100).map(|i| format!("key{i}: 1\n")).collect();
         assert_eq!(faults(&many).1.len(), FAULTS_MAX);
         let (value, told) = faults("scrape_configs: []\n");
         assert!(value.is_some() && told.is_empty());
+    }
+
+    #[test]
+    fn keys_without_a_value_are_as_good_as_absent() {
+        let text = "global:\n  scrape_interval: # none\n  sample_limit:\n  external_labels: ~\nscrape_configs:\n- job_name: a\n  \
+            honor_labels: null\n  params:\n  basic_auth:\n    username: u\n    password:\n- scheme:\n  job_name: b\n  \
+            relabel_configs:\n  - replacement:\n    target_label: x\n";
+        let (value, told) = faults(text);
+        assert_eq!(told, Vec::<String>::new());
+        let file = value.expect("it is valid");
+        assert_eq!(file.global, GlobalConfig::default());
+        assert_eq!(file.scrape_configs[0].basic_auth.as_ref().map(|basic| basic.username.as_str()), Some("u"));
+        let second = &file.scrape_configs[1];
+        assert_eq!((second.job_name.as_str(), second.relabel_configs[0].replacement.as_str()), ("b", ""));
+        assert_eq!(faults("scrape_configs:\n-\n- job_name: a\n").1.len(), 1, "an item is not a key");
+        let many: String = (0..NULLS_MAX + 2).map(|i| format!("- job_name: a{i}\n  honor_labels:\n")).collect();
+        assert_eq!(faults(&format!("scrape_configs:\n{many}")).1.len(), 2);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod global;
 mod job;
 mod kubernetes;
 mod more_clouds;
+pub mod places;
 mod platforms;
 mod protocol;
 mod sections;
@@ -23,7 +24,7 @@ pub use discovery::{
     StaticConfig,
 };
 pub use global::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT, GlobalConfig, expand};
-pub use job::{HistogramConfig, JobConfig, Limits, ScrapeConfig};
+pub use job::{HistogramConfig, JobConfig, Limits, ScrapeConfig, rule_faults};
 pub use kubernetes::{AttachMetadata, KubernetesSdConfig, KubernetesSelector, NamespaceDiscovery, Role};
 pub use more_clouds::*;
 pub use platforms::*;
@@ -31,29 +32,6 @@ pub use protocol::{
     DEFAULT_PROTOCOLS, EscapingScheme, NATIVE_HISTOGRAM_PROTOCOLS, Scheme, ScrapeProtocol, ValidationScheme,
 };
 pub use sections::{DiscoveryConfigs, DiscoverySection};
-
-/// What is wrong with a section that parsed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A job is wrong.
-    #[error("scrape config {job:?}: {reason}")]
-    Job {
-        /// Its name.
-        job: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A job without a name.
-    #[error("job_name is empty")]
-    NoName,
-    /// Two jobs of one name.
-    #[error("found multiple scrape configs with job name {0:?}")]
-    DuplicateJob(String),
-    /// The global section is wrong.
-    #[error("global: {0}")]
-    Global(String),
-}
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

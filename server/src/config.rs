@@ -8,10 +8,11 @@ mod telemetry;
 use std::path::{Component, Path, PathBuf};
 
 use model::labels::NameScheme;
-use net::yaml::{Outcome, read_all_faults};
+use net::yaml::{Fault, Outcome, read_all_faults};
 use rules::config::RuleFile;
 use scraper::config::environment::expand_environment;
-use scraper::config::{ConfigError, GlobalConfig, JobConfig, ScrapeConfig, ValidationScheme};
+use scraper::config::places::{KeyFault, Places};
+use scraper::config::{GlobalConfig, JobConfig, ScrapeConfig, ValidationScheme};
 use serde::{Deserialize, Serialize};
 
 pub use alerting::AlertingConfig;
@@ -175,53 +176,34 @@ pub enum Depth {
 /// # Errors
 /// All faults found; if the shape of the text is wrong, those of its shape.
 pub fn parse(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result<Config, LoadError> {
-    let shown = path.display();
-    let mut written: WrittenConfig = match text.trim().is_empty() {
-        true => WrittenConfig::default(),
-        false => shaped(&shown.to_string(), text).map_err(LoadError)?,
-    };
+    let shown = path.display().to_string();
+    let (mut written, file) = Source::read::<WrittenConfig>(shown.clone(), text);
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     reading.scraping.apply_to(&mut written.global);
     written.global.extra_scrape_metrics |= reading.extra_scrape_metrics;
-    let mut faults: Vec<String> = written.resolve_sections(directory).into_iter().collect();
-    if reading.mode == Mode::Agent {
-        let given = [
-            ("alerting", written.alerting != AlertingConfig::default()),
-            ("rule_files", !written.rule_files.is_empty()),
-            ("remote_read", !written.remote_read.is_empty()),
-        ];
-        faults.extend(
-            given
-                .iter()
-                .filter(|(_, is_given)| *is_given)
-                .map(|(key, _)| format!("field {key} is not allowed in agent mode")),
-        );
-    }
-    if depth == Depth::Whole {
-        for pattern in &written.scrape_config_files {
-            for file in matching(directory, pattern) {
-                match scrape_configs_of(&file) {
-                    Ok(configs) => written.scrape_configs.extend(configs),
-                    Err(errors) => faults.extend(errors),
-                }
-            }
-        }
-    }
-    let jobs = written.resolve_jobs(&mut faults);
-    faults.iter_mut().filter(|fault| !fault.starts_with(&*shown.to_string())).for_each(|fault| {
-        fault.insert_str(0, &format!("{shown}: "));
-    });
+    let mut faults = file.told(&written.resolve_sections(directory, reading.mode));
+    let mut sources = vec![(file, written.scrape_configs.len())];
     let mut rule_files = Vec::new();
     if depth == Depth::Whole {
-        for pattern in &written.rule_files {
-            for file in matching(directory, pattern) {
-                match rule_file(&file, reading.rules) {
-                    Ok(content) => rule_files.push((file.display().to_string(), content)),
-                    Err(errors) => faults.extend(errors),
+        for file in written.scrape_config_files.iter().flat_map(|pattern| matching(directory, pattern)) {
+            match scrape_configs_of(&file) {
+                Ok((configs, source)) => {
+                    sources.push((source, configs.len()));
+                    written.scrape_configs.extend(configs);
                 }
+                Err(error) => faults.push(error),
+            }
+        }
+        for file in written.rule_files.iter().flat_map(|pattern| matching(directory, pattern)) {
+            match rule_file(&file, reading.rules) {
+                Ok(content) => rule_files.push((file.display().to_string(), content)),
+                Err(errors) => faults.extend(errors),
             }
         }
     }
+    let jobs = written.resolve_jobs(&sources, &mut faults);
+    let shapes = sources.iter().flat_map(|(source, _)| source.faults.iter().map(|fault| fault.in_file(&source.shown)));
+    faults.splice(..0, shapes.collect::<Vec<String>>());
     if !faults.is_empty() {
         return Err(LoadError(faults));
     }
@@ -231,58 +213,120 @@ pub fn parse(path: &Path, text: &str, depth: Depth, reading: Reading) -> Result<
     Ok(Config { printed, global, jobs, rule_files, alerting, storage, remote_write, remote_read, otlp, not_run })
 }
 
+/// A file of the configuration as far as faults are told of it.
+struct Source {
+    shown: String,
+    text: String,
+    /// Of its shape.
+    faults: Vec<Fault>,
+}
+
+impl Source {
+    /// Reads YAML of a known shape, as far as it has it.
+    fn read<T: serde::de::DeserializeOwned + Default>(shown: String, text: &str) -> (T, Self) {
+        let is_empty = text.trim().is_empty();
+        let Outcome { value, faults } =
+            if is_empty { Outcome { value: None, faults: Vec::new() } } else { read_all_faults(text) };
+        (value.unwrap_or_default(), Self { shown, text: text.to_owned(), faults })
+    }
+
+    /// Faults with their places. What else stands where the shape is wrong is not judged: it may be wrong for that.
+    fn told(&self, faults: &[KeyFault]) -> Vec<String> {
+        if faults.is_empty() {
+            return Vec::new();
+        }
+        let places = Places::of(&self.text);
+        let judged = faults.iter().filter(|fault| self.faults.is_empty() || !places.is_beside(fault, &self.faults));
+        judged.map(|fault| places.place(fault).in_file(&self.shown)).collect()
+    }
+}
+
 impl WrittenConfig {
     /// Fills in defaults of all sections but the jobs, checks them, and gives all faults.
-    fn resolve_sections(&mut self, directory: &Path) -> Vec<String> {
-        let mut faults = Vec::new();
-        faults.extend(self.global.resolve(|name| std::env::var(name).ok()).err().map(|e| e.to_string()));
+    fn resolve_sections(&mut self, directory: &Path, mode: Mode) -> Vec<KeyFault> {
+        let mut faults = self.global.resolve(|name| std::env::var(name).ok());
         self.global.resolve_paths(directory);
-        let names: NameScheme = self.global.metric_name_validation_scheme.into();
         let utf8 = self.global.metric_name_validation_scheme == ValidationScheme::Utf8;
-        faults.extend(self.storage.validate().err().into_iter().flatten());
-        for (kind, patterns) in [("rule", &self.rule_files), ("scrape config", &self.scrape_config_files)] {
-            let bad = patterns.iter().filter(|pattern| !is_valid_pattern(pattern));
-            faults.extend(bad.map(|pattern| {
-                format!("invalid {kind} file path {pattern:?}: '*' may only stand in the last element")
+        // Their texts name the whole way.
+        faults.extend(self.storage.validate().err().into_iter().flatten().map(|text| KeyFault::of("storage", text)));
+        for (kind, key, patterns) in [
+            ("rule", "rule_files", &self.rule_files),
+            ("scrape config", "scrape_config_files", &self.scrape_config_files),
+        ] {
+            let bad = patterns.iter().enumerate().filter(|(_, pattern)| !is_valid_pattern(pattern));
+            faults.extend(bad.map(|(index, pattern)| {
+                let reason = format!("invalid {kind} file path {pattern:?}: '*' may only stand in the last element");
+                KeyFault::here(reason).item(index).within(key)
             }));
         }
         self.scrape_configs.iter_mut().for_each(|config| config.resolve_paths(directory));
         self.alerting.resolve_paths(directory);
-        faults.extend(self.alerting.validate().err().into_iter().flatten());
-        for write in &mut self.remote_write {
-            write.resolve(directory);
-            faults.extend(write.validate(names).err());
-        }
-        for read in &mut self.remote_read {
-            read.resolve_http_paths(directory);
-            faults.extend(read.validate().err());
-        }
-        let writers = repeated(self.remote_write.iter().map(|write| write.name.as_str()));
-        let readers = repeated(self.remote_read.iter().map(|read| read.name.as_str()));
-        faults.extend(writers.map(|name| format!("found multiple remote write configs with job name {name:?}")));
-        faults.extend(readers.map(|name| format!("found multiple remote read configs with job name {name:?}")));
-        faults.extend(self.otlp.resolve(utf8).err());
+        faults.extend(self.alerting.faults());
+        faults.extend(self.resolve_remotes(directory));
+        faults.extend(self.otlp.resolve(utf8).err().map(|reason| KeyFault::of("otlp", reason)));
         if let Some(tracing) = &mut self.tracing {
             tracing.tls_config.resolve_paths(directory);
-            faults.extend(tracing.validate().err());
+            faults.extend(tracing.validate().err().map(|reason| KeyFault::of("tracing", reason)));
+        }
+        if mode == Mode::Agent {
+            let given = [
+                ("alerting", self.alerting != AlertingConfig::default()),
+                ("rule_files", !self.rule_files.is_empty()),
+                ("remote_read", !self.remote_read.is_empty()),
+            ];
+            let given = given.iter().filter(|(_, is_given)| *is_given);
+            faults.extend(given.map(|(key, _)| KeyFault::of(key, format!("field {key} is not allowed in agent mode"))));
         }
         faults
     }
 
-    /// Compiles the jobs, and adds what is wrong with them.
-    fn resolve_jobs(&mut self, faults: &mut Vec<String>) -> Vec<JobConfig> {
-        let mut jobs: Vec<JobConfig> = Vec::new();
-        for config in &mut self.scrape_configs {
-            match config.clone().resolve(&self.global) {
-                Ok(job) if jobs.iter().any(|other| other.name == job.name) => {
-                    faults.push(ConfigError::DuplicateJob(job.name).to_string());
+    /// Resolves and checks what samples are sent to and read from.
+    fn resolve_remotes(&mut self, directory: &Path) -> Vec<KeyFault> {
+        let names: NameScheme = self.global.metric_name_validation_scheme.into();
+        let mut faults = Vec::new();
+        for (index, write) in self.remote_write.iter_mut().enumerate() {
+            write.resolve(directory);
+            faults.extend(write.faults(names).into_iter().map(|fault| fault.item(index).within("remote_write")));
+        }
+        for (index, read) in self.remote_read.iter_mut().enumerate() {
+            read.resolve_http_paths(directory);
+            let fault = read.validate().err();
+            faults.extend(fault.map(|reason| KeyFault::here(reason).item(index).within("remote_read")));
+        }
+        let writers = repeated(self.remote_write.iter().map(|write| write.name.as_str()));
+        let readers = repeated(self.remote_read.iter().map(|read| read.name.as_str()));
+        for (key, what, names) in [("remote_write", "write", writers), ("remote_read", "read", readers)] {
+            faults.extend(names.into_iter().map(|(index, name)| {
+                let reason = format!("found multiple remote {what} configs with job name {name:?}");
+                KeyFault::of("name", reason).item(index).within(key)
+            }));
+        }
+        faults
+    }
+
+    /// Compiles the jobs, each told of in the file it is from, and adds what is wrong with them.
+    fn resolve_jobs(&mut self, sources: &[(Source, usize)], faults: &mut Vec<String>) -> Vec<JobConfig> {
+        let mut jobs = Vec::new();
+        let mut names: Vec<String> = Vec::new();
+        let mut configs = self.scrape_configs.iter_mut();
+        for (source, count) in sources {
+            let mut found = Vec::new();
+            for (index, config) in configs.by_ref().take(*count).enumerate() {
+                let place = |fault: KeyFault| fault.item(index).within("scrape_configs");
+                if !config.job_name.is_empty() && names.contains(&config.job_name) {
+                    let reason = format!("found multiple scrape configs with job name {:?}", config.job_name);
+                    found.push(place(KeyFault::of("job_name", reason)));
                 }
-                Ok(job) => {
-                    *config = job.written.clone();
-                    jobs.push(job);
+                names.push(config.job_name.clone());
+                match config.clone().resolve(&self.global) {
+                    Ok(job) => {
+                        *config = job.written.clone();
+                        jobs.push(job);
+                    }
+                    Err(wrong) => found.extend(wrong.into_iter().map(place)),
                 }
-                Err(error) => faults.push(error.to_string()),
             }
+            faults.extend(source.told(&found));
         }
         jobs
     }
@@ -368,21 +412,14 @@ struct ScrapeConfigFile {
     scrape_configs: Vec<ScrapeConfig>,
 }
 
-/// Reads YAML of a known shape; all faults, with the nearest key for one that does not exist.
-fn shaped<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, Vec<String>> {
-    match read_all_faults(text) {
-        Outcome { value: Some(value), faults } if faults.is_empty() => Ok(value),
-        Outcome { faults, .. } => Err(faults.iter().map(|fault| fault.in_file(file)).collect()),
-    }
-}
-
-fn scrape_configs_of(file: &Path) -> Result<Vec<ScrapeConfig>, Vec<String>> {
-    let text = read(file).map_err(|error| vec![error])?;
-    let mut content: ScrapeConfigFile = shaped(&file.display().to_string(), &text)?;
+/// The jobs of a file of them, and what is told of it.
+fn scrape_configs_of(file: &Path) -> Result<(Vec<ScrapeConfig>, Source), String> {
+    let text = read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let (mut content, source): (ScrapeConfigFile, Source) = Source::read(file.display().to_string(), &text);
     // Paths in it are relative to it, not to the file that names it.
     let directory = file.parent().unwrap_or(Path::new("."));
     content.scrape_configs.iter_mut().for_each(|config| config.resolve_paths(directory));
-    Ok(content.scrape_configs)
+    Ok((content.scrape_configs, source))
 }
 
 /// Reads and checks one rule file.

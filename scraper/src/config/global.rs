@@ -7,8 +7,9 @@ use model::duration::Duration;
 use model::labels::{Labels, LabelsBuilder, NameScheme};
 use serde::{Deserialize, Serialize};
 
+use super::is_default;
+use super::places::KeyFault;
 use super::protocol::{EscapingScheme, ScrapeProtocol, ValidationScheme, validate_protocols};
-use super::{ConfigError, is_default};
 
 /// Default of `scrape_interval` and `evaluation_interval`.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_seconds(60);
@@ -97,13 +98,10 @@ impl Default for GlobalConfig {
 }
 
 impl GlobalConfig {
-    /// Fills in defaults and checks what a type cannot say. `environment` gives the values that `$NAME` and `${NAME}` in
-    /// external labels stand for.
-    ///
-    /// # Errors
-    /// Names the key.
-    pub fn resolve(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-        let fail = |reason: String| Err(ConfigError::Global(reason));
+    /// Fills in defaults and checks what a type cannot say; gives all that is wrong. `environment` gives the values that
+    /// `$NAME` and `${NAME}` in external labels stand for.
+    pub fn resolve(&mut self, environment: impl Fn(&str) -> Option<String>) -> Vec<KeyFault> {
+        let mut faults = Vec::new();
         if self.scrape_interval.is_zero() {
             self.scrape_interval = DEFAULT_INTERVAL;
         }
@@ -112,24 +110,25 @@ impl GlobalConfig {
         }
         let given = self.scrape_timeout.filter(|timeout| !timeout.is_zero());
         if given.is_some_and(|timeout| timeout > self.scrape_interval) {
-            return fail("global scrape timeout greater than scrape interval".into());
+            faults.push(KeyFault::of("scrape_timeout", "global scrape timeout greater than scrape interval"));
         }
-        self.scrape_timeout = Some(given.unwrap_or(DEFAULT_TIMEOUT.min(self.scrape_interval)));
+        self.scrape_timeout = Some(given.unwrap_or(DEFAULT_TIMEOUT).min(self.scrape_interval));
         if let Some(protocols) = &self.scrape_protocols
             && let Err(reason) = validate_protocols(protocols)
         {
-            return fail(format!("{reason} for global config"));
+            faults.push(KeyFault::of("scrape_protocols", format!("{reason} for global config")));
         }
         let scheme: NameScheme = self.metric_name_validation_scheme.into();
-        if let Some((name, _)) = self.external_labels.iter().find(|(name, _)| !scheme.label_name_is_valid(name)) {
-            return fail(format!("{name:?} is not a valid label name"));
-        }
         let mut labels = LabelsBuilder::new();
         for (name, value) in self.external_labels.iter() {
+            if !scheme.label_name_is_valid(name) {
+                faults
+                    .push(KeyFault::of(name, format!("{name:?} is not a valid label name")).within("external_labels"));
+            }
             labels.set(name, &expand(value, &environment));
         }
         self.external_labels = labels.build();
-        Ok(())
+        faults.into_iter().map(|fault| fault.told_of("global").within("global")).collect()
     }
 
     /// Makes relative files relative to the directory of the configuration file.

@@ -6,13 +6,14 @@ use std::path::Path;
 use model::bytes::ByteSize;
 use model::duration::Duration;
 use model::labels::NameScheme;
-use model::relabel::{RelabelConfig, RelabelError, RelabelRule};
+use model::relabel::{RelabelConfig, RelabelRule};
 use serde::{Deserialize, Serialize};
 
+use super::places::KeyFault;
 use super::protocol::validate_protocols;
 use super::{
-    ConfigError, DEFAULT_PROTOCOLS, DEFAULT_TIMEOUT, DiscoveryConfigs, EscapingScheme, GlobalConfig,
-    NATIVE_HISTOGRAM_PROTOCOLS, Scheme, ScrapeProtocol, ValidationScheme, is_default,
+    DEFAULT_PROTOCOLS, DEFAULT_TIMEOUT, DiscoveryConfigs, EscapingScheme, GlobalConfig, NATIVE_HISTOGRAM_PROTOCOLS,
+    Scheme, ScrapeProtocol, ValidationScheme, is_default,
 };
 use crate::with_discovery;
 
@@ -170,36 +171,56 @@ fn or_inherited<T: Default + PartialEq>(own: &mut T, inherited: T) {
     }
 }
 
+/// What came of a step, its fault noted.
+fn noted<T>(result: Result<T, KeyFault>, faults: &mut Vec<KeyFault>) -> Option<T> {
+    result.map_err(|fault| faults.push(fault)).ok()
+}
+
+/// The rules under `key`, those that make no sense noted.
+fn compiled(key: &str, rules: &[RelabelConfig], names: NameScheme, faults: &mut Vec<KeyFault>) -> Vec<RelabelRule> {
+    let compile = |(index, rule): (usize, &RelabelConfig)| {
+        let rule = RelabelRule::new(rule.clone(), names);
+        noted(rule.map_err(|error| KeyFault::here(error.to_string()).item(index).within(key)), faults)
+    };
+    rules.iter().enumerate().filter_map(compile).collect()
+}
+
+/// What is wrong with the rules under `key`.
+pub fn rule_faults(key: &str, rules: &[RelabelConfig], names: NameScheme) -> Vec<KeyFault> {
+    let mut faults = Vec::new();
+    let _checked = compiled(key, rules, names, &mut faults);
+    faults
+}
+
 impl ScrapeConfig {
     /// Fills in what is inherited, checks, and compiles. `global` is resolved.
     ///
     /// # Errors
-    /// Names the job and what is wrong with it.
-    pub fn resolve(mut self, global: &GlobalConfig) -> Result<JobConfig, ConfigError> {
+    /// All that is wrong with the job.
+    pub fn resolve(mut self, global: &GlobalConfig) -> Result<JobConfig, Vec<KeyFault>> {
         if self.job_name.is_empty() {
-            return Err(ConfigError::NoName);
+            return Err(vec![KeyFault::here("job_name is empty")]);
         }
-        let job = self.job_name.clone();
-        let fail = |reason: String| ConfigError::Job { job: job.clone(), reason };
-        let (interval, timeout) = self.inherit_times(global).map_err(&fail)?;
-        self.validate_http_client().map_err(|e| fail(e.to_string()))?;
+        let what = format!("scrape config {:?}", self.job_name);
+        let mut faults = Vec::new();
+        let times = noted(self.inherit_times(global), &mut faults);
+        faults.extend(self.validate_http_client().err().map(|error| KeyFault::here(error.to_string())));
         let discovery = self.discovery();
-        discovery.validate().map_err(&fail)?;
+        faults.extend(discovery.faults());
         if self.relabel_configs.is_empty() {
-            self.validate_addresses().map_err(&fail)?;
+            faults.extend(self.address_faults());
         }
-        let names: NameScheme = self.inherit_names(global).map_err(&fail)?.into();
-        let compile = |rules: &[RelabelConfig]| -> Result<Vec<RelabelRule>, ConfigError> {
-            let rules = rules.iter().cloned().map(|rule| RelabelRule::new(rule, names));
-            rules.collect::<Result<_, RelabelError>>().map_err(|e| fail(e.to_string()))
-        };
-        let relabel = compile(&self.relabel_configs)?;
-        let metric_relabel = compile(&self.metric_relabel_configs)?;
+        let names = noted(self.inherit_names(global), &mut faults).unwrap_or_default().into();
+        let relabel = compiled("relabel_configs", &self.relabel_configs, names, &mut faults);
+        let metric_relabel = compiled("metric_relabel_configs", &self.metric_relabel_configs, names, &mut faults);
         let histograms = self.inherit_histograms(global);
-        let protocols = self.inherit_protocols(global, histograms.native).map_err(&fail)?;
+        let protocols = noted(self.inherit_protocols(global, histograms.native), &mut faults);
         self.metrics_path.get_or_insert_with(|| "/metrics".into());
         self.scheme.get_or_insert_default();
         or_inherited(&mut self.scrape_failure_log_file, global.scrape_failure_log_file.clone());
+        let (Some((interval, timeout)), Some(protocols), true) = (times, protocols, faults.is_empty()) else {
+            return Err(faults.into_iter().map(|fault| fault.told_of(&what)).collect());
+        };
         Ok(JobConfig {
             name: self.job_name.clone(),
             interval,
@@ -219,19 +240,21 @@ impl ScrapeConfig {
         })
     }
 
-    fn inherit_times(&mut self, global: &GlobalConfig) -> Result<(Duration, Duration), String> {
+    fn inherit_times(&mut self, global: &GlobalConfig) -> Result<(Duration, Duration), KeyFault> {
         let given = |time: Option<Duration>| time.filter(|time| !time.is_zero());
         let interval = given(self.scrape_interval).unwrap_or(global.scrape_interval);
         let inherited = global.scrape_timeout.unwrap_or(DEFAULT_TIMEOUT).min(interval);
         let timeout = given(self.scrape_timeout).unwrap_or(inherited);
         if timeout > interval {
-            return Err(format!("scrape timeout {timeout} is greater than scrape interval {interval}"));
+            let key = if given(self.scrape_timeout).is_some() { "scrape_timeout" } else { "scrape_interval" };
+            let reason = format!("scrape timeout {timeout} is greater than scrape interval {interval}");
+            return Err(KeyFault::of(key, reason));
         }
         (self.scrape_interval, self.scrape_timeout) = (Some(interval), Some(timeout));
         Ok((interval, timeout))
     }
 
-    fn inherit_names(&mut self, global: &GlobalConfig) -> Result<ValidationScheme, String> {
+    fn inherit_names(&mut self, global: &GlobalConfig) -> Result<ValidationScheme, KeyFault> {
         let own = self.metric_name_validation_scheme;
         let names = *self.metric_name_validation_scheme.get_or_insert(global.metric_name_validation_scheme);
         let inherited = match own {
@@ -242,7 +265,8 @@ impl ScrapeConfig {
         };
         let escaping = *self.metric_name_escaping_scheme.get_or_insert(inherited);
         if escaping == EscapingScheme::AllowUtf8 && names == ValidationScheme::Legacy {
-            return Err("utf8 metric names requested but validation scheme is not set to UTF8".into());
+            let reason = "utf8 metric names requested but validation scheme is not set to UTF8";
+            return Err(KeyFault::of("metric_name_escaping_scheme", reason));
         }
         Ok(names)
     }
@@ -260,14 +284,14 @@ impl ScrapeConfig {
         }
     }
 
-    fn inherit_protocols(&mut self, global: &GlobalConfig, is_native: bool) -> Result<Vec<ScrapeProtocol>, String> {
+    fn inherit_protocols(&mut self, global: &GlobalConfig, is_native: bool) -> Result<Vec<ScrapeProtocol>, KeyFault> {
         let inherited = || match (&global.scrape_protocols, is_native) {
             (Some(protocols), _) => protocols.clone(),
             (None, true) => NATIVE_HISTOGRAM_PROTOCOLS.to_vec(),
             (None, false) => DEFAULT_PROTOCOLS.to_vec(),
         };
         let protocols = self.scrape_protocols.get_or_insert_with(inherited);
-        validate_protocols(protocols)?;
+        validate_protocols(protocols).map_err(|reason| KeyFault::of("scrape_protocols", reason))?;
         Ok(protocols.clone())
     }
 
@@ -296,12 +320,17 @@ impl ScrapeConfig {
     }
 
     /// Checks listed addresses. Where they are relabelled they may be anything.
-    fn validate_addresses(&self) -> Result<(), String> {
-        let mut addresses = self.static_configs.iter().flat_map(|group| &group.targets);
-        match addresses.find(|address| address.contains('/') || address.is_empty()) {
-            Some(address) => Err(format!("{address:?} is not a valid hostname")),
-            None => Ok(()),
+    fn address_faults(&self) -> Vec<KeyFault> {
+        let mut faults = Vec::new();
+        for (group, listed) in self.static_configs.iter().enumerate() {
+            let bad =
+                listed.targets.iter().enumerate().filter(|(_, address)| address.contains('/') || address.is_empty());
+            faults.extend(bad.map(|(index, address)| {
+                let fault = KeyFault::here(format!("{address:?} is not a valid hostname"));
+                fault.item(index).within("targets").item(group).within("static_configs")
+            }));
         }
+        faults
     }
 
     /// Makes relative files relative to the directory of the configuration file.

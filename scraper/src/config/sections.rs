@@ -129,15 +129,16 @@ macro_rules! declare_discovery_configs {
         }
 
         impl DiscoveryConfigs {
-            /// Checks each.
-            ///
-            /// # Errors
-            /// What is wrong with the first that is, with its key.
-            pub fn validate(&self) -> Result<(), String> {
-                $(for config in &self.$key {
-                    config.validate().map_err(|reason| format!("{}: {reason}", <$section>::KEY))?;
+            /// Checks each, and gives what is wrong with those that are.
+            pub fn faults(&self) -> Vec<$crate::config::places::KeyFault> {
+                let mut faults = Vec::new();
+                $(for (index, config) in self.$key.iter().enumerate() {
+                    let fault = config.validate().err().map($crate::config::places::KeyFault::here);
+                    faults.extend(fault.map(|fault| {
+                        fault.told_of(<$section>::KEY).item(index).within(<$section>::KEY)
+                    }));
                 })*
-                Ok(())
+                faults
             }
 
             /// Keys of what is configured but not run by this program.

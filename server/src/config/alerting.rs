@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use model::duration::Duration;
+use model::labels::NameScheme;
 use model::relabel::RelabelConfig;
 use rules::notifier;
+use scraper::config::places::KeyFault;
+use scraper::config::rule_faults;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
@@ -70,14 +73,14 @@ impl AlertingConfig {
         }
     }
 
-    /// Checks the section.
-    ///
-    /// # Errors
-    /// All faults.
-    pub fn validate(&self) -> Result<(), Vec<String>> {
-        let mut faults: Vec<String> = self.notifier().validate().err().map(|e| e.to_string()).into_iter().collect();
-        faults.extend(self.alertmanagers.iter().filter_map(|alertmanager| alertmanager.validate().err()));
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    /// What is wrong with the section.
+    pub fn faults(&self) -> Vec<KeyFault> {
+        let mut faults = rule_faults("alert_relabel_configs", &self.alert_relabel_configs, NameScheme::Utf8);
+        for (index, alertmanager) in self.alertmanagers.iter().enumerate() {
+            let wrong = alertmanager.faults().into_iter().map(|fault| fault.told_of("alerting: alertmanagers"));
+            faults.extend(wrong.map(|fault| fault.item(index).within("alertmanagers")));
+        }
+        faults.into_iter().map(|fault| fault.within("alerting")).collect()
     }
 
     /// The section as the notifier takes it.
@@ -98,20 +101,20 @@ impl AlertingConfig {
 }
 
 impl AlertmanagerConfig {
-    fn validate(&self) -> Result<(), String> {
-        let fault = |reason: String| format!("alerting: alertmanagers: {reason}");
-        self.validate_http_client().map_err(|e| fault(e.to_string()))?;
-        self.discovery().validate().map_err(fault)?;
+    fn faults(&self) -> Vec<KeyFault> {
+        let mut faults = self.discovery().faults();
+        faults.extend(rule_faults("relabel_configs", &self.relabel_configs, NameScheme::Utf8));
+        faults.extend(rule_faults("alert_relabel_configs", &self.alert_relabel_configs, NameScheme::Utf8));
+        faults.extend(self.validate_http_client().err().map(|error| KeyFault::here(error.to_string())));
         let has_other = self.basic_auth.is_some() || self.authorization.is_some() || self.oauth2.is_some();
         if has_other && self.sigv4.is_some() {
-            return Err(fault("at most one of basic_auth, authorization, oauth2, & sigv4 must be configured".into()));
+            let reason = "at most one of basic_auth, authorization, oauth2, & sigv4 must be configured";
+            faults.push(KeyFault::here(reason));
         }
-        if self.relabel_configs.is_empty()
-            && let Some(address) =
-                self.static_configs.iter().flat_map(|group| &group.targets).find(|address| address.contains('/'))
-        {
-            return Err(fault(format!("{address:?} is not a valid hostname")));
-        }
-        Ok(())
+        let listed = self.static_configs.iter().flat_map(|group| &group.targets);
+        let bad = listed.filter(|address| self.relabel_configs.is_empty() && address.contains('/'));
+        faults
+            .extend(bad.map(|address| KeyFault::of("static_configs", format!("{address:?} is not a valid hostname"))));
+        faults
     }
 }

@@ -6,9 +6,11 @@ use std::path::Path;
 use model::bytes::ByteSize;
 use model::duration::Duration;
 use model::labels::NameScheme;
-use model::relabel::{RelabelConfig, RelabelRule};
+use model::relabel::RelabelConfig;
 use net::auth::{Secret, serialize_masked_url};
 use net::with_http_client;
+use scraper::config::places::KeyFault;
+use scraper::config::rule_faults;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
@@ -280,18 +282,22 @@ impl RemoteWriteConfig {
         self.enable_http2.get_or_insert(false);
     }
 
-    /// Checks the section.
-    ///
-    /// # Errors
-    /// What is wrong, in upstream's words.
-    pub fn validate(&self, names: NameScheme) -> Result<(), String> {
-        require_url(&self.url, "remote_write")?;
-        validate_headers(&self.headers, AUTHORIZATION)?;
-        for rule in &self.write_relabel_configs {
-            RelabelRule::new(rule.clone(), names).map_err(|e| e.to_string())?;
-        }
-        self.validate_http_client().map_err(|e| e.to_string())?;
-        self.queue_config.validate()?;
+    /// What is wrong with the section.
+    pub fn faults(&self, names: NameScheme) -> Vec<KeyFault> {
+        let whole = [
+            require_url(&self.url, "remote_write"),
+            validate_headers(&self.headers, AUTHORIZATION),
+            self.validate_http_client().map_err(|e| e.to_string()),
+            self.validate_ways(),
+        ];
+        let mut faults: Vec<KeyFault> = whole.into_iter().filter_map(Result::err).map(KeyFault::here).collect();
+        faults.extend(rule_faults("write_relabel_configs", &self.write_relabel_configs, names));
+        faults.extend(self.queue_config.validate().err().map(|reason| KeyFault::of("queue_config", reason)));
+        faults
+    }
+
+    /// There is one way to say who sends.
+    fn validate_ways(&self) -> Result<(), String> {
         let ways = [
             ("basic_auth", self.basic_auth.is_some()),
             ("authorization", self.authorization.is_some()),
@@ -357,8 +363,9 @@ fn require_url(url: &str, section: &str) -> Result<(), String> {
     url::Url::parse(url).map(drop).map_err(|e| format!("{section}: url {url:?}: {e}"))
 }
 
-/// Whether a name stands twice; empty names do not count.
-pub(super) fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The names that stand once more, with the numbers of these; empty names do not count.
+pub(super) fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(usize, String)> {
     let mut seen = std::collections::HashSet::new();
-    names.filter(|name| !name.is_empty()).find(|name| !seen.insert(*name))
+    let again = names.enumerate().filter(|(_, name)| !name.is_empty() && !seen.insert(*name));
+    again.map(|(index, name)| (index, name.to_owned())).collect()
 }

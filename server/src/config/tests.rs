@@ -24,6 +24,44 @@ fn all_faults_of_a_file_are_told() {
 }
 
 #[test]
+fn values_that_make_no_sense_are_told_with_their_place() {
+    let told = faults(
+        "global:\n  scrape_interval: 10s\n  scrape_timeout: 20s\nscrape_configs:\n- job_name: a\n  scrape_timeout: 5m\n  \
+         relabel_configs:\n  - {action: hashmod, target_label: x}\n  - regex: '('\n  consul_sd_configs:\n  - server: ''\n  \
+         basic_auth:\n    password: x\n    password_file: y\n- job_name: a\nremote_write:\n- url: http://a\n  name: n\n\
+         - url: http://b\n  name: n\n  queue_config:\n    capacity: -1\nstorage:\n  tsdb:\n    retention:\n      \
+         percentage: 200\n",
+    );
+    let places: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("p.yml:")?.split(' ').next()).collect();
+    let mut expected = ["3:3:", "6:3:", "8:5:", "9:5:", "11:5:", "13:5:", "15:3:", "20:3:", "22:5:", "26:7:"].to_vec();
+    let mut given = places.clone();
+    expected.sort_unstable();
+    given.sort_unstable();
+    assert_eq!(given, expected, "{told}");
+}
+
+#[test]
+fn what_is_wrong_beside_a_fault_of_shape_is_told_too() {
+    let told =
+        faults("global:\n  scrape_timeout: 2m\nscrape_configs:\n- jobname: a\n- job_name: b\n  scrape_timeout: 9m\n");
+    let lines: Vec<&str> = told.lines().collect();
+    // That the first has no name is no news.
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(lines[0].starts_with("p.yml:4:3: unknown key \"jobname\""), "{told}");
+    assert!(lines[1].starts_with("p.yml:2:3: ") && lines[2].starts_with("p.yml:6:3: "), "{told}");
+}
+
+#[test]
+fn faults_of_a_named_file_are_told_with_their_place_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = folder.path().join("more.yml");
+    std::fs::write(&named, "scrape_configs:\n- job_name: b\n- job_name: a\n  scheme: https\n").unwrap();
+    let text = "scrape_configs: [{job_name: a}]\nscrape_config_files: [more.yml]\n";
+    let error = parse(&folder.path().join("p.yml"), text, Depth::Whole, Mode::Server).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}:3:3: job_name: found multiple", named.display())), "{error}");
+}
+
+#[test]
 fn secrets_are_masked_when_printed() {
     let text = "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: hunter2}\n";
     let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Reading::default()).unwrap();
@@ -100,7 +138,12 @@ fn upstreams_bad_files_are_refused() {
         let depth = if NAMED.iter().any(|known| name.starts_with(known)) { Depth::Whole } else { Depth::SyntaxOnly };
         match parse(&file, &text, depth, Reading::default()) {
             Ok(_) => panic!("{} was taken", file.display()),
-            Err(error) => assert!(error.to_string().starts_with(&*file.to_string_lossy()), "{error}"),
+            Err(error) => {
+                let told = error.to_string();
+                let place = told.strip_prefix(&*file.to_string_lossy()).and_then(|rest| rest.strip_prefix(':'));
+                let line = place.and_then(|rest| rest.split(':').next()?.parse::<u64>().ok());
+                assert!(line.is_some() || depth == Depth::Whole, "no line: {error}");
+            }
         }
     }
 }
