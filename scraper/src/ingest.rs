@@ -20,7 +20,7 @@ use model::storage::{AppendError, Appender, NewValue, SeriesRef};
 use crate::limits::LimitError;
 use crate::metadata_cache::MetadataCache;
 use crate::series_budget::SeriesBudget;
-use crate::series_cache::SeriesCache;
+use crate::series_cache::{SERIES_BYTES_MAX, SeriesCache};
 use classic::{ClassicHistograms, Converted};
 use family::Family;
 pub use rules::SampleRules;
@@ -58,6 +58,9 @@ pub enum IngestError {
     /// A name is invalid under the job's scheme.
     #[error("{0}")]
     Name(#[from] model::labels::LabelsError),
+    /// A name with its labels is longer than any can be remembered.
+    #[error("a series of {0} bytes, more than {SERIES_BYTES_MAX}")]
+    SeriesLength(usize),
     /// More samples than `sample_limit`.
     #[error("sample limit exceeded")]
     SampleLimit,

@@ -13,7 +13,7 @@ use model::storage::{AppendError, NewValue, SeriesRef};
 use super::family::Family;
 use super::{IngestError, Ingestion, Line, Origin};
 use crate::series_budget::MetricSlot;
-use crate::series_cache::{EntryIndex, Fate, Known};
+use crate::series_cache::{EntryIndex, Fate, Known, SERIES_BYTES_MAX};
 
 /// How far a sample's own timestamp may lie ahead of its scrape.
 const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
@@ -171,6 +171,9 @@ impl Ingestion<'_> {
         timestamp: Timestamp,
         known: Option<Known>,
     ) -> Result<Option<(EntryIndex, SeriesRef)>, IngestError> {
+        if line.series.len() > SERIES_BYTES_MAX {
+            return Err(IngestError::SeriesLength(line.series.len()));
+        }
         let Some(labels) = self.rules.stored_labels(line.series, &self.family)? else {
             self.drop_line(line.series, known);
             return Ok(None);
