@@ -41,10 +41,40 @@ impl Fault {
                 let text = other.to_string();
                 let first = text.lines().next().unwrap_or("");
                 let told = place.map(|(line, column)| format!(" at line {line}, column {column}"));
-                told.and_then(|told| first.strip_suffix(&told)).unwrap_or(first).to_owned()
+                in_words(told.and_then(|told| first.strip_suffix(&told)).unwrap_or(first)).to_owned()
             }
         };
         Self { place, message }
+    }
+
+    /// With the key whose value it is of, if that stands before it on its line and is not named yet.
+    fn with_key(mut self, lines: &[String]) -> Self {
+        let key = self.place.and_then(|(line, column)| {
+            let line = lines.get(usize::try_from(line).ok()?.checked_sub(1)?)?;
+            let before = from_start(line, usize::try_from(column).ok()?.saturating_sub(1));
+            let name = before.get(..before.rfind(": ")?)?;
+            let start = name.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(0, |at| at + 1);
+            name.get(start..).filter(|name| !name.is_empty())
+        });
+        if let Some(key) = key.filter(|key| !self.message.contains(*key)) {
+            self.message = format!("{key}: {}", self.message);
+        }
+        self
+    }
+}
+
+/// What the library says of types, in words of who writes the file.
+fn in_words(message: &str) -> &str {
+    let is_integer = |kind: &str| kind.strip_prefix(['u', 'i']).is_some_and(|bits| bits.parse::<u8>().is_ok());
+    match message {
+        "expected mapping start" => "expected a map of keys",
+        "expected sequence start" => "expected a list",
+        "invalid boolean" => "expected true or false",
+        "invalid f64" => "expected a number",
+        "cannot deserialize null into string; use Option<String>" => "expected a text, got nothing",
+        _ if message.strip_prefix("invalid ").is_some_and(is_integer) => "expected a whole number",
+        // What follows is advice to programs.
+        _ => message.split(". If you").next().unwrap_or(message),
     }
 }
 
@@ -71,7 +101,7 @@ pub fn read_all_faults<T: DeserializeOwned>(text: &str) -> Outcome<T> {
             }
             Err(error) => error,
         };
-        let fault = Fault::of(&error);
+        let fault = Fault::of(&error).with_key(&lines);
         if nulls < NULLS_MAX && fault.place.is_some_and(|(line, column)| remove_null(&mut lines, line, column)) {
             nulls += 1;
             continue;
@@ -278,11 +308,11 @@ mod tests {
         let (value, told) = faults(text);
         let expected = [
             "f:2:3: unknown key \"scrape_intervall\", did you mean \"scrape_interval\"?",
-            "f:3:17: invalid u64",
+            "f:3:17: sample_limit: expected a whole number",
             "f:5:3: unknown key \"job_nam\", did you mean \"job_name\"?",
             "f:6:3: unknown key \"static_config\", did you mean \"static_configs\"?",
             "f:9:3: unknown key \"jobname\", did you mean \"job_name\"?",
-            "f:11:11: unknown value \"htp\", did you mean \"http\"?",
+            "f:11:11: scheme: unknown value \"htp\", did you mean \"http\"?",
             "f:14:5: unknown key \"label\", did you mean \"labels\"?",
             "f:15:1: unknown key \"rulefiles\"",
         ];

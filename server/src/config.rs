@@ -237,7 +237,9 @@ impl Source {
         }
         let places = Places::of(&self.text);
         let judged = faults.iter().filter(|fault| self.faults.is_empty() || !places.is_beside(fault, &self.faults));
-        judged.map(|fault| places.place(fault).in_file(&self.shown)).collect()
+        let mut placed: Vec<Fault> = judged.map(|fault| places.place(fault)).collect();
+        placed.sort_by_key(|fault| fault.place);
+        placed.iter().map(|fault| fault.in_file(&self.shown)).collect()
     }
 }
 

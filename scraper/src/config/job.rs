@@ -198,11 +198,11 @@ impl ScrapeConfig {
     /// # Errors
     /// All that is wrong with the job.
     pub fn resolve(mut self, global: &GlobalConfig) -> Result<JobConfig, Vec<KeyFault>> {
-        if self.job_name.is_empty() {
-            return Err(vec![KeyFault::here("job_name is empty")]);
-        }
         let what = format!("scrape config {:?}", self.job_name);
         let mut faults = Vec::new();
+        if self.job_name.is_empty() {
+            faults.push(KeyFault::here("job_name is empty"));
+        }
         let times = noted(self.inherit_times(global), &mut faults);
         faults.extend(self.validate_http_client().err().map(|error| KeyFault::here(error.to_string())));
         let discovery = self.discovery();

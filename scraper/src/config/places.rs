@@ -57,8 +57,11 @@ impl KeyFault {
         self
     }
 
-    /// The key it is of, unless the reason names it.
+    /// The key it is of, unless the reason names it or, as those of whole items of a section do, what it is of.
     fn unnamed_key(&self) -> Option<&str> {
+        if matches!(self.steps[..], [Step::Index(_), Step::Key(_)]) {
+            return None;
+        }
         let key = self.steps.iter().find_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),
             Step::Index(_) => None,
@@ -241,7 +244,7 @@ mod tests {
         check(rule(1), "f:7:5: rules: is wrong");
         check(rule(2), "f:5:3: rules: is wrong");
         check(KeyFault::of("name", "name is there twice").item(1).within("jobs"), "f:9:3: name is there twice");
-        check(KeyFault::here("one basic user").item(1).within("jobs"), "f:10:11: jobs: one basic user");
+        check(KeyFault::here("one basic user").item(1).within("jobs"), "f:10:11: one basic user");
         check(KeyFault::of("none", "is missing"), "f: none: is missing");
     }
 
