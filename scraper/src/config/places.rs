@@ -8,7 +8,6 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_saphyr::Spanned;
 use serde_saphyr::options::NonFiniteFloatPolicy;
 
-
 /// One step from a value to one inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {

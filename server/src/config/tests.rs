@@ -57,8 +57,20 @@ fn faults_of_a_named_file_are_told_with_their_place_there() {
     let named = folder.path().join("more.yml");
     std::fs::write(&named, "scrape_configs:\n- job_name: b\n- job_name: a\n  scheme: https\n").unwrap();
     let text = "scrape_configs: [{job_name: a}]\nscrape_config_files: [more.yml]\n";
-    let error = parse(&folder.path().join("p.yml"), text, Depth::Whole, Mode::Server).unwrap_err().to_string();
+    let error = parse(&folder.path().join("p.yml"), text, Depth::Whole, Reading::default()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}:3:3: job_name: found multiple", named.display())), "{error}");
+}
+
+#[test]
+fn keys_without_a_value_are_taken_as_upstream_takes_them() {
+    let text = "global:\n  scrape_interval:\n  external_labels:\nscrape_configs:\n- job_name: a\n  scheme:\n  basic_auth:\n    \
+        username: u\n    password:\n  static_configs:\n  tls_config:\n  relabel_configs:\n  - target_label: x\n    \
+        replacement:\n    separator:\n  metric_relabel_configs:\nrule_files:\nremote_write:\n- url: http://a\n  headers:\n  \
+        queue_config:\nstorage:\n  tsdb:\n    retention:\n  exemplars:\n";
+    let config = parse(Path::new("p.yml"), text, Depth::SyntaxOnly, Reading::default()).unwrap();
+    let rule = &config.jobs[0].written.relabel_configs[0];
+    assert_eq!((rule.separator.as_str(), rule.replacement.as_str(), rule.regex.as_str()), ("", "", "(.*)"));
+    assert!(faults("scrape_configs:\n- job_name: a\n  relabel_configs:\n  - action:\n").contains("cannot be empty"));
 }
 
 #[test]
