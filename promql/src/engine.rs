@@ -30,6 +30,7 @@ use crate::explain::{self, PlanNode};
 use crate::notes::Notes;
 use crate::parser::{self, Options};
 use crate::plan::{self, Leave, Node, Plan, QueryTimes};
+use crate::stepped::Spill;
 use crate::value::{QueryValue, Steps};
 
 /// What a plan leaves out where nobody can tell.
@@ -97,6 +98,8 @@ pub struct QueryOptions {
     pub analyze: bool,
     /// Nanoseconds since any time, to tell how long things took. The crate reads no clock.
     pub clock: Option<Arc<Clock>>,
+    /// A range query's finished series may leave memory: its value is then a [`QueryValue::Stepped`].
+    pub spill: Option<Spill>,
 }
 
 impl std::fmt::Debug for QueryOptions {
@@ -108,6 +111,7 @@ impl std::fmt::Debug for QueryOptions {
             .field("uncounted", &self.uncounted)
             .field("whole_labels", &self.whole_labels)
             .field("analyze", &self.analyze)
+            .field("spill", &self.spill)
             .finish_non_exhaustive()
     }
 }
@@ -288,7 +292,7 @@ impl Engine {
         };
         ctx.check_steps(request.steps)?;
         let prepared = now();
-        let mut value = evaluate(&ctx, &plan.root, request)?;
+        let mut value = evaluate(&ctx, &plan.root, request, options.spill.as_ref())?;
         let held = ctx.budget.charge(value.bytes())?;
         let evaluated = now();
         if let QueryValue::Matrix(series) = &mut value {
@@ -335,10 +339,10 @@ impl<'a> Request<'a> {
     }
 }
 
-fn evaluate(ctx: &Context<'_>, plan: &Node, request: &Request<'_>) -> Result<QueryValue, Error> {
+fn evaluate(ctx: &Context<'_>, plan: &Node, request: &Request<'_>, spill: Option<&Spill>) -> Result<QueryValue, Error> {
     match request.times.step {
         0 => result::instant(ctx, plan, request.times.start),
-        _ => result::range(ctx, plan, request.steps),
+        _ => result::range(ctx, plan, request.steps, spill),
     }
 }
 

@@ -7,6 +7,7 @@ use model::labels::{Labels, METRIC_NAME};
 use model::sample::{STALE_NAN, Timestamp, Value, is_stale};
 
 use crate::exec::budget::Charge;
+use crate::stepped::SteppedMatrix;
 
 /// Stands where a series has no float at a step. No computation yields these bits: arithmetic quiets NaNs, and stale
 /// markers never leave the selectors.
@@ -213,6 +214,8 @@ pub enum QueryValue {
     },
     /// Series over time, ordered by their labels.
     Matrix(Vec<MatrixSeries>),
+    /// The same of a range query whose caller allowed that series wait in a file ([`crate::QueryOptions::spill`]).
+    Stepped(SteppedMatrix),
 }
 
 impl QueryValue {
@@ -222,7 +225,7 @@ impl QueryValue {
             QueryValue::Scalar { .. } => "scalar",
             QueryValue::String { .. } => "string",
             QueryValue::Vector { .. } => "vector",
-            QueryValue::Matrix(_) => "matrix",
+            QueryValue::Matrix(_) | QueryValue::Stepped(_) => "matrix",
         }
     }
 
@@ -238,6 +241,7 @@ impl QueryValue {
                     Value::Histogram(h) => size_of::<VectorSample>() as u64 + histogram(h),
                 })
                 .sum(),
+            QueryValue::Stepped(matrix) => matrix.bytes(),
             QueryValue::Matrix(series) => series
                 .iter()
                 .map(|series| {

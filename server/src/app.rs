@@ -210,6 +210,7 @@ impl App {
             readable: Arc::clone(&readable),
             engine: Arc::clone(&engine),
             query_timeout: options.query.timeout,
+            spill: promql::Spill { directory: options.storage.clone(), memory_max: options.query.result_memory_max.0 },
             query_slots: Arc::new(Semaphore::new(options.query.concurrency_max.max(1))),
             scraper: scraper.clone(),
             rules: Arc::clone(&rules),

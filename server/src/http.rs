@@ -114,6 +114,8 @@ pub struct Api {
     pub readable: Arc<Readable>,
     /// The query engine.
     pub engine: Arc<Engine>,
+    /// When finished series of a range query leave memory.
+    pub spill: promql::Spill,
     /// How long a query may take.
     pub query_timeout: Duration,
     /// Queries that may run at a time; others wait.

@@ -7,6 +7,7 @@ use crate::ast::ValueType;
 use crate::error::Error;
 use crate::exec::{Context, drain, open, range_series, scalar, unique};
 use crate::plan::Node;
+use crate::stepped::{Spill, SteppedBuilder, matrix_series};
 use crate::value::{Column, MatrixSeries, Point, QueryValue, Steps, VectorSample, without_metadata};
 
 /// The value at one time.
@@ -40,16 +41,28 @@ pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64) -> Result<Query
     }
 }
 
-/// The values at many times, in any order.
-pub(super) fn range(ctx: &Context<'_>, plan: &Node, steps: Steps) -> Result<QueryValue, Error> {
+/// The values at many times; in any order, unless `spill` says that they may wait in a file.
+pub(super) fn range(ctx: &Context<'_>, plan: &Node, steps: Steps, spill: Option<&Spill>) -> Result<QueryValue, Error> {
     if plan.value_type == ValueType::Scalar {
         let numbers = scalar::evaluate(ctx, plan, steps)?;
         let floats = (0..steps.count).map(|i| (Timestamp(steps.at(i)), numbers.at(i))).collect();
         let series = MatrixSeries { labels: Labels::empty(), floats, histograms: Vec::new() };
         return Ok(QueryValue::Matrix(vec![series]));
     }
+    if let Some(spill) = spill {
+        let mut builder = SteppedBuilder::new(spill, steps);
+        let mut operator = open(ctx, plan, steps)?;
+        while let Some(batch) = operator.next()? {
+            for mut column in batch {
+                column.labels = named(std::mem::take(&mut column.labels), column.drop_name, ctx);
+                builder.push(column)?;
+            }
+        }
+        return Ok(QueryValue::Stepped(builder.finish()?));
+    }
+    let columns = columns(ctx, plan, steps)?.into_iter();
     let mut series: Vec<MatrixSeries> =
-        columns(ctx, plan, steps)?.into_iter().map(|column| matrix_series(&column, steps)).collect();
+        columns.map(|column| matrix_series(column.labels, &column.points, steps)).collect();
     series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
     Ok(QueryValue::Matrix(series))
 }
@@ -73,17 +86,4 @@ fn vector_sample(column: Column) -> Option<VectorSample> {
         Point::Histogram(histogram) => Value::Histogram(histogram.clone()),
     };
     Some(VectorSample { labels: column.labels, value })
-}
-
-fn matrix_series(column: &Column, steps: Steps) -> MatrixSeries {
-    let mut series = MatrixSeries { labels: column.labels.clone(), ..MatrixSeries::default() };
-    for i in 0..steps.count {
-        let time = Timestamp(steps.at(i));
-        match column.points.get(i) {
-            Some(Point::Float(value)) => series.floats.push((time, value)),
-            Some(Point::Histogram(histogram)) => series.histograms.push((time, histogram.clone())),
-            None => {}
-        }
-    }
-    series
 }

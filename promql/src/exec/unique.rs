@@ -8,6 +8,7 @@ use model::labels::Labels;
 use super::{Batch, BoxOperator, Context, Operator};
 use crate::error::{Error, Fault};
 use crate::plan::Node;
+use crate::stepped::join;
 use crate::value::{Column, Points};
 
 /// A bit per step.
@@ -111,14 +112,7 @@ pub(crate) fn merged(columns: Vec<Column>) -> Result<Vec<Column>, Error> {
             merged.push(column);
             continue;
         };
-        let into = &mut merged[at].points;
-        for i in 0..column.points.len() {
-            let Some(point) = column.points.get(i) else { continue };
-            if into.is_present(i) {
-                return Err(Fault::SameLabels.into());
-            }
-            into.set(i, point);
-        }
+        join(&mut merged[at].points, &column.points)?;
     }
     Ok(merged)
 }

@@ -9,3 +9,4 @@ mod peer;
 mod plans;
 mod projection;
 mod scripts;
+mod spill;

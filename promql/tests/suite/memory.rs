@@ -9,7 +9,7 @@ use model::labels::Labels;
 use model::matcher::Matcher;
 use model::sample::Timestamp;
 use model::storage::{Columns, Order, Querier, Queryable, SelectHints, Series, SeriesSet, StorageError};
-use promql::{Config, Engine, Error, QueryOptions, QueryResult, QueryValue};
+use promql::{Config, Engine, Error, QueryOptions, QueryResult, QueryValue, Spill};
 
 const SERIES: u32 = 100_000;
 const STEPS: i64 = 1_000;
@@ -33,8 +33,15 @@ impl Queryable for Wide {
 
 impl Querier for Wide {
     fn select(&self, _: Order, _: &SelectHints, matchers: &[Matcher]) -> Result<Box<dyn SeriesSet + '_>, StorageError> {
-        let few = matchers.iter().any(|matcher| matcher.value() == "few");
-        Ok(Box::new(Set(0..if few { 1_000 } else { SERIES })))
+        let is_asked = |name: &str| matchers.iter().any(|matcher| matcher.value() == name);
+        let count = if is_asked("few") {
+            1_000
+        } else if is_asked("some") {
+            SERIES / 5
+        } else {
+            SERIES
+        };
+        Ok(Box::new(Set(0..count)))
     }
 
     fn label_names(&self, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
@@ -77,6 +84,18 @@ fn run(engine: &Engine, query: &str) -> Result<QueryResult, Error> {
     engine.range(&Wide, query, Timestamp(0), end, step, &QueryOptions::default())
 }
 
+/// Of a result that waits in a file, the points are counted as they are read back.
+fn run_spilling(query: &str) -> (usize, usize) {
+    let engine = Engine::new(Config { threads: 2, ..Config::default() });
+    let spill = Spill { directory: std::env::temp_dir(), memory_max: 8 * MEBIBYTE };
+    let options = QueryOptions { spill: Some(spill), ..QueryOptions::default() };
+    let (end, step) = (Timestamp((STEPS - 1) * STEP_MS), Duration::from_millis(STEP_MS));
+    let result = engine.range(&Wide, query, Timestamp(0), end, step, &options).unwrap();
+    let QueryValue::Stepped(matrix) = result.value else { panic!("{:?}", result.value) };
+    assert!(matrix.is_spilled());
+    (matrix.len(), matrix.into_series().map(|series| series.unwrap().floats.len()).sum())
+}
+
 fn points(result: &QueryResult) -> (usize, usize) {
     let QueryValue::Matrix(series) = &result.value else { panic!("{:?}", result.value) };
     (series.len(), series.iter().map(|series| series.floats.len()).sum())
@@ -101,6 +120,10 @@ fn measure() {
     assert_eq!(points(&sums), (10, 10 * STEPS as usize));
     let peak = resident().0 - before;
     assert!(peak < 100 * MEBIBYTE, "{} MiB", peak / MEBIBYTE);
+    let series = SERIES as usize / 5;
+    assert_eq!(run_spilling("{job=\"some\"}"), (series, series * STEPS as usize));
+    let peak = resident().0 - before;
+    assert!(peak < 100 * MEBIBYTE, "a result of 153 MiB took {} MiB", peak / MEBIBYTE);
     std::thread::scope(|scope| {
         let few = scope.spawn(|| run(&engine, "sum by (group) (rate({job=\"few\"}[5m]))"));
         let error = run(&engine, "m").unwrap_err().to_string();

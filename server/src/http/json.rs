@@ -24,6 +24,9 @@ pub(super) trait Sink {
     /// # Errors
     /// If nobody reads any more.
     fn checkpoint(&mut self) -> Result<(), Gone>;
+
+    /// Breaks the answer off, so that nobody takes it for a whole one.
+    fn fail(&mut self, reason: &str) -> Gone;
 }
 
 impl Sink for Vec<u8> {
@@ -33,6 +36,10 @@ impl Sink for Vec<u8> {
 
     fn checkpoint(&mut self) -> Result<(), Gone> {
         Ok(())
+    }
+
+    fn fail(&mut self, _reason: &str) -> Gone {
+        Gone
     }
 }
 
@@ -44,6 +51,11 @@ impl Sink for BodyWriter {
     fn checkpoint(&mut self) -> Result<(), Gone> {
         BodyWriter::checkpoint(self)
     }
+
+    fn fail(&mut self, reason: &str) -> Gone {
+        BodyWriter::fail(self, reason);
+        Gone
+    }
 }
 
 /// Points that a result has, all series together: what its JSON's size grows with.
@@ -52,6 +64,7 @@ pub(super) fn point_count(value: &QueryValue) -> usize {
         QueryValue::Scalar { .. } | QueryValue::String { .. } => 1,
         QueryValue::Vector { samples, .. } => samples.len(),
         QueryValue::Matrix(series) => series.iter().map(|series| series.floats.len() + series.histograms.len()).sum(),
+        QueryValue::Stepped(matrix) => matrix.points_max(),
     }
 }
 
@@ -75,23 +88,27 @@ pub(super) fn write_data(out: &mut impl Sink, value: QueryValue, limit: usize) -
             Ok(false)
         }
         QueryValue::Vector { timestamp, samples } => {
-            write_list(out, samples, limit, |out, sample| write_sample(out, timestamp, &sample))
+            write_list(out, samples.into_iter(), limit, |out, sample| write_sample(out, timestamp, &sample))
         }
-        QueryValue::Matrix(series) => write_list(out, series, limit, write_series),
+        QueryValue::Matrix(series) => write_list(out, series.into_iter(), limit, write_series),
+        QueryValue::Stepped(matrix) => write_list(out, matrix.into_series(), limit, |out, series| match series {
+            Ok(series) => write_series(out, series),
+            Err(error) => Err(out.fail(&error.to_string())),
+        }),
     }
 }
 
 /// A list written element by element, at most `limit` of them if that is not 0; whether some were left out.
 fn write_list<S: Sink, T>(
     out: &mut S,
-    items: Vec<T>,
+    items: impl ExactSizeIterator<Item = T>,
     limit: usize,
     mut write: impl FnMut(&mut S, T) -> Result<(), Gone>,
 ) -> Result<bool, Gone> {
     let is_cut = limit > 0 && items.len() > limit;
     let shown = if is_cut { limit } else { items.len() };
     out.buffer().push(b'[');
-    for (i, item) in items.into_iter().take(shown).enumerate() {
+    for (i, item) in items.take(shown).enumerate() {
         if i > 0 {
             out.buffer().push(b',');
         }

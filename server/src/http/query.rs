@@ -171,8 +171,9 @@ fn answer(answered: Answered, limit: usize, params: &Params) -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     if point_count(&answered.result.value) <= POINTS_AT_ONCE {
         let mut body = Vec::with_capacity(1024);
-        // Memory does not go away.
-        let _written = write_answer(&mut body, answered, limit, with_stats);
+        if write_answer(&mut body, answered, limit, with_stats).is_err() {
+            return ApiError::new(ErrorType::Internal, "the result cannot be read back").into_response();
+        }
         return (content_type, body).into_response();
     }
     let body = streamed::body(move |out| write_answer(out, answered, limit, with_stats));
@@ -250,6 +251,7 @@ async fn run_query(
         analyze: params.get("analyze") == "true",
         uncounted: params.get("stats").is_empty() && params.get("analyze") != "true" && !api.query_log.is_on(),
         clock: Some(Arc::new(move || began.elapsed().as_nanos() as u64)),
+        spill: Some(api.spill.clone()),
         ..QueryOptions::default()
     };
     let (api, query) = (Arc::clone(api), params.get("query").to_owned());
