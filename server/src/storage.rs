@@ -19,6 +19,8 @@ const DEFAULT_RETENTION: Duration = Duration::from_seconds(15 * 24 * 3600);
 /// How often the storage is synced if due, and how often it gets its upkeep.
 const SYNC_INTERVAL: StdDuration = StdDuration::from_millis(250);
 const UPKEEP_INTERVAL: StdDuration = StdDuration::from_secs(5);
+/// How often the log tells how far the replay is.
+const PROGRESS_INTERVAL: StdDuration = StdDuration::from_secs(5);
 
 /// What the storage's stopwatch counts from.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -101,8 +103,20 @@ pub async fn open(options: &Options, configured: &StorageConfig) -> Result<(Arc<
 /// # Errors
 /// If the log cannot be read.
 pub async fn replay(db: &Db, pending: PendingReplay) -> Result<()> {
-    tokio::task::spawn_blocking(move || pending.run()).await??;
+    let mut work = tokio::task::spawn_blocking(move || pending.run());
+    loop {
+        match tokio::time::timeout(PROGRESS_INTERVAL, &mut work).await {
+            Ok(done) => break done??,
+            Err(_) => {
+                let (first, last, current) = db.config().replay_progress.segments();
+                tracing::info!(segment = current, first, last, "replaying the write-ahead log");
+            }
+        }
+    }
     let report = db.replay_report();
+    if let Some(reason) = &report.snapshot_refused {
+        tracing::warn!(%reason, "the snapshot of the last stop was not used: the log was replayed");
+    }
     for damage in &report.damage {
         tracing::error!(%damage, "damage found at the start; what is left was kept");
     }

@@ -130,6 +130,11 @@ impl StorageMetrics {
                 instruments.head_truncations_failed.value(),
             ),
             gauge("symbol_table_size_bytes", "Size of symbol table in memory.", self.0.symbol_table_bytes() as f64),
+            counter(
+                "mmap_chunk_corruptions_total",
+                "Total number of memory-mapped chunk corruptions.",
+                instruments.mapped_chunk_corruptions.value(),
+            ),
             gauge(
                 "clean_start",
                 "0 if the last stop was unclean, 1 if it was clean.",
@@ -171,6 +176,16 @@ impl StorageMetrics {
                 "checkpoint_creations_failed_total",
                 "Total number of checkpoint creations that failed.",
                 wal.checkpoints_failed.value(),
+            ),
+            counter(
+                "checkpoint_deletions_total",
+                "Total number of checkpoint deletions attempted.",
+                wal.checkpoint_deletions.value(),
+            ),
+            counter(
+                "checkpoint_deletions_failed_total",
+                "Total number of checkpoint deletions that failed.",
+                wal.checkpoint_deletions_failed.value(),
             ),
         ]);
         let wbl = &self.0.instruments().wbl;

@@ -1,6 +1,6 @@
 //! Memory and speed of writing the head out as a block and of compacting blocks.
 //!
-//! `cargo bench -p tsdb --bench compaction [-- <series>]`
+//! `cargo bench -p tsdb --bench compaction [-- <series> <seconds between samples> <blocks, up to 4>]`
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::time::Instant;
@@ -11,7 +11,6 @@ use model::storage::{Appendable, SeriesRef};
 use tsdb::{Config, Db};
 
 const BATCH: usize = 1000;
-const INTERVAL_MS: i64 = 60_000;
 const RANGE_MS: i64 = 2 * 60 * 60 * 1000;
 
 /// Bytes of a field of this process' status.
@@ -22,19 +21,23 @@ fn status(field: &str) -> u64 {
 }
 
 fn main() {
-    let count = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1_000_000);
+    let arguments: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let argument = |at: usize, default| arguments.get(at).copied().unwrap_or(default);
+    let (count, interval_ms, blocks) = (argument(0, 1_000_000), argument(1, 60) as i64 * 1000, argument(2, 4));
     let directory = tempfile::tempdir().expect("a scratch directory");
     let db = Db::open(directory.path(), Config::default()).expect("an empty directory");
     let refs = create(&db, count);
     // The head is written out when it spans three hours; before that only full chunks are mapped.
     let mut step = 1;
-    while step * INTERVAL_MS <= RANGE_MS / 2 * 3 {
-        append(&db, &refs, step);
+    while step * interval_ms <= RANGE_MS / 2 * 3 {
+        append(&db, &refs, step, interval_ms);
         step += 1;
     }
-    append(&db, &refs, step);
-    for round in ["first block", "second block", "third block", "fourth block and compaction"] {
-        let now = Timestamp(step * INTERVAL_MS);
+    append(&db, &refs, step, interval_ms);
+    for (at, round) in
+        ["first block", "second block", "third block", "fourth block and compaction"].iter().take(blocks).enumerate()
+    {
+        let now = Timestamp(step * interval_ms);
         // Asks the kernel to begin counting the peak anew.
         std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
         let (before, samples) = (status("RssAnon:"), db.instruments().blocks.samples_written.value());
@@ -42,18 +45,22 @@ fn main() {
         db.maintain(now).expect("the disk works");
         let seconds = started.elapsed().as_secs_f64();
         let written = db.instruments().blocks.samples_written.value() - samples;
-        let peak = status("VmHWM:").saturating_sub(status("RssFile:").min(status("VmHWM:"))).saturating_sub(before);
+        let of_files = status("RssFile:") + status("RssShmem:");
+        let peak = status("VmHWM:").saturating_sub(of_files).saturating_sub(before);
         println!(
             "{round}: {written} samples in {seconds:.1} s, {:.1} million/s; at most {} MiB above the head's {} MiB",
             written as f64 / seconds / 1e6,
             peak >> 20,
             before >> 20,
         );
-        let blocks: u64 = db.block_metas().iter().map(|meta| meta.stats.num_samples).sum();
-        println!("  {:?}: {:.2} bytes per sample in blocks", db.disk_usage(), bytes_per_sample(&db, blocks));
-        for _ in 0..RANGE_MS / INTERVAL_MS {
+        let samples: u64 = db.block_metas().iter().map(|meta| meta.stats.num_samples).sum();
+        println!("  {:?}: {:.2} bytes per sample in blocks", db.disk_usage(), bytes_per_sample(&db, samples));
+        if at + 1 == blocks {
+            break;
+        }
+        for _ in 0..RANGE_MS / interval_ms {
             step += 1;
-            append(&db, &refs, step);
+            append(&db, &refs, step, interval_ms);
         }
     }
 }
@@ -82,7 +89,7 @@ fn create(db: &Db, count: usize) -> Vec<SeriesRef> {
     refs
 }
 
-fn append(db: &Db, refs: &[SeriesRef], step: i64) {
+fn append(db: &Db, refs: &[SeriesRef], step: i64, interval_ms: i64) {
     for (batch, refs) in refs.chunks(BATCH).enumerate() {
         let mut appender = db.appender();
         for (i, series) in refs.iter().enumerate() {
@@ -92,7 +99,7 @@ fn append(db: &Db, refs: &[SeriesRef], step: i64) {
                 1 => (step * (i as i64 + batch as i64)) as f64,
                 _ => ((step * 31 + i as i64) % 97) as f64 / 8.0,
             };
-            appender.append_ref(*series, Timestamp(step * INTERVAL_MS), value.into()).expect("in order");
+            appender.append_ref(*series, Timestamp(step * interval_ms), value.into()).expect("in order");
         }
         appender.commit().expect("the log is writable");
     }

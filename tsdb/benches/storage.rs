@@ -1,7 +1,7 @@
 //! Speed of appending, decoding and selecting.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use model::labels;
@@ -23,13 +23,8 @@ fn series(i: usize) -> Labels {
 }
 
 fn fill(db: &Db, count: usize, time: i64) -> Vec<SeriesRef> {
-    fill_from(db, 0, count, time)
-}
-
-fn fill_from(db: &Db, first: usize, count: usize, time: i64) -> Vec<SeriesRef> {
     let mut appender = db.appender();
-    let refs =
-        (first..first + count).map(|i| appender.append(&series(i), Timestamp(time), 0.0.into()).expect("in order"));
+    let refs = (0..count).map(|i| appender.append(&series(i), Timestamp(time), 0.0.into()).expect("in order"));
     let refs = refs.collect();
     appender.commit().expect("the log is writable");
     refs
@@ -58,23 +53,6 @@ fn append(c: &mut Criterion) {
                 appender.append(labels, Timestamp(step * INTERVAL_MS), (step as f64).into()).expect("in order");
             }
             appender.commit().expect("the log is writable")
-        });
-    });
-    // Those in between keep the two threads' series in pages of their own.
-    let others = fill_from(&db, SCRAPE, 2 * SCRAPE, step * INTERVAL_MS).split_off(SCRAPE);
-    group.throughput(Throughput::Elements(2 * SCRAPE as u64));
-    group.bench_function("scrape_1000_by_ref_on_two_threads", |b| {
-        b.iter_custom(|batches| {
-            let from = step + 1;
-            step += batches as i64;
-            let began = Instant::now();
-            std::thread::scope(|scope| {
-                for refs in [&refs, &others] {
-                    let db = &db;
-                    scope.spawn(move || (from..from + batches as i64).for_each(|step| scrape(db, refs, step)));
-                }
-            });
-            began.elapsed()
         });
     });
     group.finish();

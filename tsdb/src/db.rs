@@ -167,17 +167,27 @@ impl Db {
     /// Changes how far behind the newest sample out-of-order ones are taken; 0 takes none.
     ///
     /// # Errors
-    /// If the log of out-of-order samples is needed for the first time and cannot be made.
+    /// If the log of out-of-order samples is needed for the first time and cannot be made; the window stays as it was.
     pub fn set_out_of_order_window(&self, window_ms: i64) -> Result<(), Error> {
         // During the replay the log is not touched: its end looks at the window again.
+        if window_ms > 0 && self.is_replayed() {
+            self.open_wbl_if_absent()?;
+        }
         self.head.set_late_window_ms(window_ms.max(0));
-        if window_ms > 0 && self.wbl.get().is_none() && self.is_replayed() {
-            let _upkeep = self.upkeep.lock();
-            if self.wbl.get().is_none() {
-                let wbl = open::open_wbl(&self.fs, &self.directory, 0, &self.config, &self.instruments)?;
-                // Only this place sets it, under the lock.
-                let _was_empty = self.wbl.set(wbl);
-            }
+        // The replay may have ended before it could see the window.
+        if window_ms > 0 && self.is_replayed() { self.open_wbl_if_absent() } else { Ok(()) }
+    }
+
+    /// Opens the log of out-of-order samples unless there is one.
+    fn open_wbl_if_absent(&self) -> Result<(), Error> {
+        if self.wbl.get().is_some() {
+            return Ok(());
+        }
+        let _upkeep = self.upkeep.lock();
+        if self.wbl.get().is_none() {
+            let wbl = open::open_wbl(&self.fs, &self.directory, 0, &self.config, &self.instruments)?;
+            // Only this place sets it, under the lock.
+            let _was_empty = self.wbl.set(wbl);
         }
         Ok(())
     }
@@ -324,18 +334,19 @@ impl Db {
             compression: self.config.wal_compression,
             segment_bytes: self.config.wal_segment_bytes,
         };
-        self.instruments.wal.truncations.add(1);
-        match checkpoint::create(&*self.fs, self.wal.directory(), through, &keep) {
-            Ok(_) => {
-                self.instruments.wal.checkpoints.add(1);
-                Ok(())
-            }
-            Err(error) => {
-                self.instruments.wal.checkpoints_failed.add(1);
-                self.instruments.wal.truncations_failed.add(1);
-                Err(error)
-            }
+        let instruments = &self.instruments.wal;
+        instruments.truncations.add(1);
+        let mut damage = Vec::new();
+        let written = checkpoint::create(&*self.fs, self.wal.directory(), through, &keep, &mut damage);
+        instruments.corruptions.add(damage.len() as u64);
+        if written.is_err() {
+            instruments.checkpoints_failed.add(1);
+        } else {
+            instruments.checkpoints.add(1);
         }
+        let removed =
+            written.and_then(|()| checkpoint::remove_through(&*self.fs, self.wal.directory(), through, instruments));
+        removed.inspect_err(|_| instruments.truncations_failed.add(1))
     }
 
     /// Makes everything durable and unlocks the directory. Appends are refused from then on; reads go on. A replay under

@@ -105,6 +105,10 @@ pub struct WalInstruments {
     pub checkpoints: Counter,
     /// `prometheus_tsdb_checkpoint_creations_failed_total`
     pub checkpoints_failed: Counter,
+    /// `prometheus_tsdb_checkpoint_deletions_total`
+    pub checkpoint_deletions: Counter,
+    /// `prometheus_tsdb_checkpoint_deletions_failed_total`
+    pub checkpoint_deletions_failed: Counter,
     /// 1 while appends are refused after a failed write or sync.
     pub refusing: Gauge,
 }

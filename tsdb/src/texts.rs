@@ -1,33 +1,82 @@
 //! Sorted texts: names and values of labels from several sources as one list.
 
-/// Bytes compared at once as a number.
-const KEY_BYTES: usize = 8;
+use std::cmp::Ordering;
 
-/// Sorts texts that mostly begin alike: what follows their common beginning is compared as a number first, which touches
-/// none of them.
-pub(crate) fn sort(texts: &mut [&str]) {
-    let Some(first) = texts.first().copied() else {
-        return;
-    };
-    let common = texts.iter().fold(first.len(), |common, text| {
-        let same = first.bytes().zip(text.bytes()).take(common);
-        same.take_while(|(a, b)| a == b).count()
-    });
-    let mut keyed: Vec<(u64, &str)> = texts.iter().map(|text| (key_at(text.as_bytes(), common), *text)).collect();
-    keyed.sort_unstable();
-    texts.iter_mut().zip(keyed).for_each(|(place, (_, text))| *place = text);
+/// Bytes that stand in a key.
+const KEY_BYTES: usize = 16;
+
+/// Copies of texts side by side: what is scattered over the heap is touched once, in whatever order suits that best.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    bytes: String,
+    /// Where each ends.
+    ends: Vec<usize>,
 }
 
-/// The bytes from there on, as many as a key has; zeros stand for those behind the end.
-fn key_at(text: &[u8], at: usize) -> u64 {
-    let rest = &text[at..];
-    match rest.first_chunk::<KEY_BYTES>() {
-        Some(key) => u64::from_be_bytes(*key),
-        None => {
-            let mut key = [0; KEY_BYTES];
-            key[..rest.len()].copy_from_slice(rest);
-            u64::from_be_bytes(key)
-        }
+impl Texts {
+    /// Adds one.
+    pub(crate) fn push(&mut self, text: &str) {
+        self.bytes.push_str(text);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn at(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes.get(start..self.ends[index]).unwrap_or("")
+    }
+
+    /// Their copies in order, `max` at most. They mostly begin alike, and what follows their common beginning is short: it
+    /// is sorted as a number, and copied from there.
+    pub(crate) fn into_sorted(self, max: usize) -> Vec<String> {
+        let all = || (0..self.ends.len()).map(|index| self.at(index).as_bytes());
+        let Some(first) = all().next() else {
+            return Vec::new();
+        };
+        let common = all().fold(first.len(), |common, text| {
+            let same = first.iter().zip(text).take(common);
+            same.take_while(|(a, b)| a == b).count()
+        });
+        let mut keyed: Vec<Keyed> = all().zip(0..).map(|(text, index)| Keyed::of(&text[common..], index)).collect();
+        let rest = |keyed: &Keyed| &self.at(keyed.index as usize).as_bytes()[common..];
+        keyed.sort_unstable_by(|a, b| match a.key.cmp(&b.key) {
+            // Zeros stand for what is behind the end: of two that differ in nothing else the shorter one is first.
+            Ordering::Equal if !(a.is_whole() && b.is_whole()) => rest(a).cmp(rest(b)),
+            Ordering::Equal => a.length.cmp(&b.length),
+            unequal => unequal,
+        });
+        let copy = |keyed: &Keyed| {
+            let text = || self.at(keyed.index as usize).to_owned();
+            if !keyed.is_whole() {
+                return text();
+            }
+            let mut bytes = Vec::with_capacity(common + keyed.length as usize);
+            bytes.extend_from_slice(&first[..common]);
+            bytes.extend_from_slice(&keyed.key.to_be_bytes()[..keyed.length as usize]);
+            String::from_utf8(bytes).unwrap_or_else(|_| text())
+        };
+        keyed.iter().take(max).map(copy).collect()
+    }
+}
+
+/// What follows the common beginning of a text: its first bytes as a number, zeros behind its end.
+struct Keyed {
+    key: u128,
+    /// No head has 2^32 values, and no value so many bytes.
+    index: u32,
+    length: u32,
+}
+
+impl Keyed {
+    fn of(rest: &[u8], index: u32) -> Self {
+        let mut key = [0; KEY_BYTES];
+        let length = rest.len().min(KEY_BYTES);
+        key[..length].copy_from_slice(&rest[..length]);
+        Self { key: u128::from_be_bytes(key), index, length: rest.len() as u32 }
+    }
+
+    /// Whether the key has all of it.
+    fn is_whole(&self) -> bool {
+        self.length as usize <= KEY_BYTES
     }
 }
 
@@ -66,14 +115,15 @@ mod tests {
         #[test]
         fn texts_are_sorted_whatever_they_begin_with(
             prefix in "[a\\x00]{0,3}",
-            rests in proptest::collection::vec("[abé\\x00]{0,12}", 0..50),
+            rests in proptest::collection::vec("[abé\\x00]{0,20}", 0..50),
+            max in 0usize..60,
         ) {
-            let texts: Vec<String> = rests.iter().map(|rest| format!("{prefix}{rest}")).collect();
-            let mut sorted: Vec<&str> = texts.iter().map(String::as_str).collect();
-            sort(&mut sorted);
-            let mut expected: Vec<&str> = texts.iter().map(String::as_str).collect();
-            expected.sort_unstable();
-            prop_assert_eq!(sorted, expected);
+            let mut expected: Vec<String> = rests.iter().map(|rest| format!("{prefix}{rest}")).collect();
+            let mut texts = Texts::default();
+            expected.iter().for_each(|text| texts.push(text));
+            expected.sort();
+            expected.truncate(max);
+            prop_assert_eq!(texts.into_sorted(max), expected);
         }
 
         #[test]

@@ -36,7 +36,7 @@ impl Db {
             self.head.release_late(&written.written);
             if let Some(through) = written.segment.checked_sub(1) {
                 wbl.sync()?;
-                checkpoint::remove_through(&*self.fs, wbl.directory(), through)?;
+                checkpoint::remove_through(&*self.fs, wbl.directory(), through, &self.instruments.wbl)?;
                 self.instruments.wbl.truncations.add(1);
             }
         }

@@ -184,7 +184,7 @@ impl Db {
         self.start.finish(report);
         drop(upkeep);
         // It may have been widened meanwhile.
-        self.set_out_of_order_window(head.late_window_ms())
+        if head.late_window_ms() > 0 { self.open_wbl_if_absent() } else { Ok(()) }
     }
 }
 

@@ -8,7 +8,7 @@ use super::Head;
 use super::slab::Slot;
 use super::symbols::{Symbol, Symbols};
 use crate::postings::{Posting, Postings};
-use crate::texts;
+use crate::texts::Texts;
 
 /// With fewer candidates than one in this many values, candidates are looked at instead of values.
 const VALUES_PER_CANDIDATE: u64 = 2;
@@ -54,19 +54,20 @@ impl Head {
         let Some(values) = postings.values(name) else {
             return Vec::new();
         };
-        let mut texts: Vec<&str> = if matchers.is_empty() {
-            values.keys().map(|value| symbols.text(*value)).collect()
+        // By number, which mostly is the order in which they were made and stand in memory.
+        let mut found: Vec<Symbol> = if matchers.is_empty() {
+            values.keys().copied().collect()
         } else {
             let selected = tables.select(matchers);
-            values
-                .iter()
-                .filter(|(_, posting)| posting.meets(&selected))
-                .map(|(value, _)| symbols.text(*value))
-                .collect()
+            values.iter().filter(|(_, posting)| posting.meets(&selected)).map(|(value, _)| *value).collect()
         };
-        texts::sort(&mut texts);
-        texts.truncate(if limit == 0 { usize::MAX } else { limit });
-        texts.into_iter().map(str::to_owned).collect()
+        found.sort_unstable();
+        let mut texts = Texts::default();
+        found.iter().for_each(|value| texts.push(symbols.text(*value)));
+        // What is left is sorted and copied without keeping anyone out.
+        drop(postings);
+        drop(symbols);
+        texts.into_sorted(if limit == 0 { usize::MAX } else { limit })
     }
 
     /// The series of `slots`, ordered by their labels.

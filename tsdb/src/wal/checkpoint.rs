@@ -12,7 +12,7 @@ use model::storage::StorageError;
 
 use super::Batch;
 use super::output::Output;
-use super::reader::RecordReader;
+use super::reader::{Damage, RecordReader};
 use super::record::{
     Grouping, MappedMarker, RecordSink, SampleValue, SeriesRecord, Tombstone, WalRef, decode, encode_exemplars,
     encode_metadata, encode_samples, encode_tombstones,
@@ -21,8 +21,9 @@ use super::repair;
 use super::segment::{self, path_of};
 use crate::chunk::Stamp;
 use crate::config::Compression;
-use crate::error::io_error;
+use crate::error::{corrupt, io_error};
 use crate::fs::{self, FileSystem};
+use crate::metrics::WalInstruments;
 use crate::mmap::Map;
 
 const PREFIX: &str = "checkpoint.";
@@ -80,16 +81,18 @@ pub(crate) struct Keep<'a> {
     pub(crate) segment_bytes: u64,
 }
 
-/// Writes a checkpoint of the last one and all segments up to `through`, and removes these.
+/// Writes a checkpoint of the last one and all segments up to `through`. These are of no use then: [`remove_through`].
+/// Damage that was met and set aside is told in `damage`.
 ///
 /// # Errors
-/// If the disk fails; the old segments then stay.
+/// If the disk fails; the old segments then stay in use.
 pub(crate) fn create(
     fs: &dyn FileSystem,
     wal: &Path,
     through: u32,
     keep: &Keep<'_>,
-) -> Result<Checkpoint, StorageError> {
+    damage: &mut Vec<StorageError>,
+) -> Result<(), StorageError> {
     let directory = wal.join(format!("{PREFIX}{through:08}"));
     let temporary = wal.join(format!("{PREFIX}{through:08}{TEMPORARY_SUFFIX}"));
     let old = list(wal)?;
@@ -107,30 +110,43 @@ pub(crate) fn create(
     let segments = segment::list(wal)?.into_iter().filter(|s| (first..=through).contains(&s.segment));
     sources.extend(segments.map(|s| (wal, s.segment)));
     for (directory, segment) in sources {
-        copy(fs, directory, segment, &mut filter)?;
+        copy(fs, directory, segment, &mut filter, damage)?;
     }
     filter.finish().map_err(io)?;
     fs.sync_directory(&temporary).map_err(io)?;
     fs.rename(&temporary, &directory).map_err(io)?;
-    fs.sync_directory(wal).map_err(io)?;
-    remove_through(fs, wal, through)?;
-    Ok(Checkpoint { through, directory })
+    fs.sync_directory(wal).map_err(io)
 }
 
-/// Removes segments up to `through` and checkpoints before it.
-pub(crate) fn remove_through(fs: &dyn FileSystem, wal: &Path, through: u32) -> Result<(), StorageError> {
+/// Removes segments up to `through` and checkpoints before it, and counts these.
+pub(crate) fn remove_through(
+    fs: &dyn FileSystem,
+    wal: &Path,
+    through: u32,
+    instruments: &WalInstruments,
+) -> Result<(), StorageError> {
     for file in segment::list(wal)?.iter().filter(|file| file.segment <= through) {
         let path = path_of(wal, file.segment);
         fs.remove_file(&path).map_err(|error| io_error(&path, error))?;
     }
     for old in list(wal)?.iter().filter(|checkpoint| checkpoint.through < through) {
-        fs.remove_directory(&old.directory).map_err(|error| io_error(&old.directory, error))?;
+        instruments.checkpoint_deletions.add(1);
+        fs.remove_directory(&old.directory).map_err(|error| {
+            instruments.checkpoint_deletions_failed.add(1);
+            io_error(&old.directory, error)
+        })?;
     }
     Ok(())
 }
 
 /// Copies what is to be kept. Damage, which a start from a snapshot does not come across, is set aside as a replay does.
-fn copy(fs: &dyn FileSystem, directory: &Path, segment: u32, filter: &mut Filter<'_>) -> Result<(), StorageError> {
+fn copy(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    segment: u32,
+    filter: &mut Filter<'_>,
+    damage: &mut Vec<StorageError>,
+) -> Result<(), StorageError> {
     let source = &path_of(directory, segment);
     let map = Map::open(source).map_err(|error| io_error(source, error))?;
     let mut reader = RecordReader::new(map.bytes());
@@ -138,7 +154,10 @@ fn copy(fs: &dyn FileSystem, directory: &Path, segment: u32, filter: &mut Filter
         match reader.advance() {
             Ok(Some(record)) => filter.take(record).map_err(|error| io_error(source, error))?,
             Ok(None) => return Ok(()),
-            Err(damage) => return repair::set_aside(fs, directory, segment, damage.good_bytes),
+            Err(Damage { good_bytes, offset, reason }) => {
+                damage.push(corrupt(source, offset, reason));
+                return repair::set_aside(fs, directory, segment, good_bytes);
+            }
         }
     }
 }

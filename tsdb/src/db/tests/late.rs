@@ -1,6 +1,7 @@
 //! Out-of-order samples: what is taken, what is read, and what a damaged write-behind log costs.
 
 use super::*;
+use crate::fs::faulty::{Fault, Faulty};
 
 const MINUTE: i64 = 60_000;
 
@@ -64,6 +65,33 @@ fn a_window_can_be_opened_and_closed() {
     assert!(matches!(append(&db, &series(0), 97 * MINUTE, 1.0), Err(AppendError::OutOfOrder)));
     drop(db);
     assert_eq!(times(&open(directory.path())), [99 * MINUTE, 100 * MINUTE]);
+}
+
+#[test]
+fn a_window_whose_log_cannot_be_made_stays_closed() {
+    let calls = |fault_at| {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = Arc::new(Faulty::new(Fault::Once, usize::MAX));
+        let db = Db::open_on(Arc::clone(&fs) as Arc<dyn FileSystem>, directory.path(), small()).unwrap();
+        append(&db, &series(0), 100 * MINUTE, 1.0).unwrap();
+        let before = fs.calls();
+        fs.fail_at(before + fault_at);
+        if db.set_out_of_order_window(2 * MINUTE).is_err() {
+            assert_eq!(db.head.late_window_ms(), 0);
+            assert!(matches!(append(&db, &series(0), 99 * MINUTE, 1.0), Err(AppendError::OutOfOrder)));
+            db.set_out_of_order_window(2 * MINUTE).unwrap();
+        }
+        let all = fs.calls() - before;
+        append(&db, &series(0), 99 * MINUTE, 1.0).unwrap();
+        drop(db);
+        assert_eq!(times(&open(directory.path())), [99 * MINUTE, 100 * MINUTE], "fault at call {fault_at}");
+        all
+    };
+    let all = calls(usize::MAX / 2);
+    assert!(all >= 3);
+    for fault_at in 1..=all {
+        calls(fault_at);
+    }
 }
 
 #[test]
