@@ -167,8 +167,8 @@ fn samples_and_bytes(data: &Path) -> (u64, u64) {
     (samples, bytes)
 }
 
-#[test]
-fn blocks_of_the_same_samples_take_no_more_bytes_than_those_of_promtool() {
+/// Series of 900 samples each, written by promtool and by us: the same samples, and no more bytes.
+fn check_bytes(series: impl Iterator<Item = (Labels, Vec<(i64, f64)>)>) {
     if !is_installed() {
         return;
     }
@@ -177,23 +177,16 @@ fn blocks_of_the_same_samples_take_no_more_bytes_than_those_of_promtool() {
     let mut text = String::from("# TYPE m gauge\n");
     let mut writer = BlockWriter::create(&own, 2 * 3_600_000, Timestamp(now_ms())).unwrap();
     let mut count = 0;
-    for i in 0..300i64 {
-        let labels =
-            labels! { "__name__" => "m", "i" => &i.to_string(), "job" => "node", "mode" => ["a", "b"][i as usize % 2] };
-        let mut counter = 0;
-        for step in 0..900i64 {
-            // Scrapes every 15 s, half of them not to the millisecond: counters, fractions, constants, decimals.
-            let time = 1_700_000_000_000 + step * 15_000 + if i % 2 == 0 { 0 } else { step * 7919 % 13 };
-            counter += step * (i + 3) % 17;
-            let value = match i / 2 % 4 {
-                0 => counter as f64,
-                1 => (step as f64 * 0.7 + i as f64).sin(),
-                2 => 1.0,
-                _ => ((step * 31 + i) % 997) as f64 / 100.0,
-            };
+    for (labels, samples) in series {
+        let pairs: Vec<String> = labels
+            .iter()
+            .filter(|(name, _)| *name != "__name__")
+            .map(|(name, value)| format!("{name}=\"{value}\""))
+            .collect();
+        let pairs = pairs.join(",");
+        for (time, value) in samples {
             let (seconds, millis) = (time / 1000, time % 1000);
-            let mode = labels.get("mode").unwrap();
-            text.push_str(&format!("m{{i=\"{i}\",job=\"node\",mode=\"{mode}\"}} {value} {seconds}.{millis:03}\n"));
+            text.push_str(&format!("m{{{pairs}}} {value} {seconds}.{millis:03}\n"));
             writer.append(Timestamp(time), value.into());
             count += 1;
         }
@@ -209,4 +202,77 @@ fn blocks_of_the_same_samples_take_no_more_bytes_than_those_of_promtool() {
         (samples_and_bytes(&theirs), samples_and_bytes(&own));
     assert_eq!((their_samples, own_samples), (count, count));
     assert!(own_bytes <= their_bytes, "{own_bytes} bytes, promtool's take {their_bytes}");
+}
+
+fn node_labels(i: i64) -> Labels {
+    labels! { "__name__" => "m", "i" => &i.to_string(), "job" => "node", "mode" => ["a", "b"][i as usize % 2] }
+}
+
+/// Scrapes every 15 s, half of the series' not to the millisecond.
+fn scraped_at(i: i64, step: i64) -> i64 {
+    1_700_000_000_000 + step * 15_000 + if i % 2 == 0 { 0 } else { step * 7919 % 13 }
+}
+
+/// Numbers below `below` without order, the same every time.
+fn noise(state: &mut u64, below: u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % below
+}
+
+#[test]
+fn blocks_of_the_same_samples_take_no_more_bytes_than_those_of_promtool() {
+    check_bytes((0..300i64).map(|i| {
+        let mut counter = 0;
+        // Counters, fractions, constants, decimals.
+        let samples = (0..900i64).map(|step| {
+            counter += step * (i + 3) % 17;
+            let value = match i / 2 % 4 {
+                0 => counter as f64,
+                1 => (step as f64 * 0.7 + i as f64).sin(),
+                2 => 1.0,
+                _ => ((step * 31 + i) % 997) as f64 / 100.0,
+            };
+            (scraped_at(i, step), value)
+        });
+        (node_labels(i), samples.collect())
+    }));
+}
+
+#[test]
+fn nor_do_those_of_gauges_and_counters_with_noise() {
+    check_bytes((0..300i64).map(|i| {
+        let mut state = i as u64;
+        let (mut bytes, mut seconds, mut gauge) = (1e9, 0.0, 50_000i64);
+        // Bytes sent, processor time, memory free, a temperature.
+        let samples = (0..900i64).map(|step| {
+            bytes += noise(&mut state, 3_000_000) as f64;
+            seconds += noise(&mut state, 1500) as f64 / 100.0;
+            gauge += noise(&mut state, 2001) as i64 - 1000;
+            let value = match i / 2 % 4 {
+                0 => bytes,
+                1 => seconds,
+                2 => (gauge * 4096) as f64,
+                _ => 40.0 + noise(&mut state, 100) as f64 / 10.0,
+            };
+            (scraped_at(i, step), value)
+        });
+        (node_labels(i), samples.collect())
+    }));
+}
+
+#[test]
+fn nor_do_those_of_classic_histograms() {
+    check_bytes((0..300i64).map(|i| {
+        let (of, bucket) = (i / 10, i % 10);
+        // The same for all buckets of a histogram, which hold ever more of it.
+        let mut state = of as u64;
+        let mut count = 0;
+        let samples = (0..900i64).map(|step| {
+            count += noise(&mut state, 200) * (bucket as u64 + 1) / 10;
+            (scraped_at(of, step), count as f64)
+        });
+        let bound = if bucket == 9 { "+Inf".to_owned() } else { format!("{}", (1 << bucket) as f64 / 100.0) };
+        let labels = labels! { "__name__" => "m", "handler" => &format!("/api/{of}"), "job" => "api", "le" => &bound };
+        (labels, samples.collect())
+    }));
 }
