@@ -1,6 +1,5 @@
 //! Fetching a page: one request with Prometheus' headers, decompressed, every size bounded.
 
-use std::io::Read;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +9,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, H
 use reqwest::{Method, StatusCode, Url};
 
 use crate::config::{EscapingScheme, JobConfig, ScrapeProtocol};
+use crate::gunzip::Gunzip;
 
 /// The largest page that is read where no `body_size_limit` is configured, uncompressed.
 pub const BODY_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -62,6 +62,7 @@ pub struct Fetcher {
     compression: bool,
     body_bytes_max: u64,
     fallback: Option<Format>,
+    gunzip: Gunzip,
 }
 
 impl Fetcher {
@@ -73,6 +74,7 @@ impl Fetcher {
             compression: job.compression,
             body_bytes_max: if limit == 0 { BODY_BYTES_MAX } else { limit },
             fallback: job.written.fallback_scrape_protocol.map(ScrapeProtocol::format),
+            gunzip: Gunzip::default(),
         }
     }
 
@@ -117,19 +119,8 @@ impl Fetcher {
     }
 
     fn decompress(&self, compressed: &[u8]) -> Result<Bytes, FetchError> {
-        // The end of a gzip stream tells the length, if it tells the truth; a wrong one only costs a copy.
-        let told = compressed.last_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
-        let told = told.min(self.body_bytes_max).min(BODY_AHEAD_BYTES_MAX);
-        // One more byte is room for noticing the end without growing.
-        let mut body = Vec::with_capacity(told as usize + 1);
-        flate2::read::MultiGzDecoder::new(compressed)
-            .take(self.body_bytes_max + 1)
-            .read_to_end(&mut body)
-            .map_err(FetchError::Compression)?;
-        if body.len() as u64 > self.body_bytes_max {
-            return Err(FetchError::BodyTooLarge);
-        }
-        Ok(Bytes::from(body))
+        let body = self.gunzip.decompress(compressed, self.body_bytes_max).map_err(FetchError::Compression)?;
+        body.map(Bytes::from).ok_or(FetchError::BodyTooLarge)
     }
 }
 

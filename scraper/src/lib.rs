@@ -17,6 +17,7 @@ pub mod discovery;
 pub mod failure_log;
 pub mod features;
 pub mod fetch;
+pub mod gunzip;
 pub mod ingest;
 pub mod limits;
 pub mod manager;

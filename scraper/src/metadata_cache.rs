@@ -1,9 +1,9 @@
 //! What a target's page says of its families, kept for the API.
 
-use std::collections::HashMap;
-
 use exposition::parse::Format;
 use exposition::parse::series::unescape_help;
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use model::metadata::{Metadata, MetricType};
 
 /// The most families remembered per target; further ones are not shown.
@@ -20,17 +20,21 @@ struct Family {
     seen: u32,
 }
 
-/// Metadata by family. In the steady state a scrape only compares.
+/// Metadata by family, in the order in which pages had them first. In the steady state a scrape only compares: a line is
+/// of the family of the line before, or of the next.
 #[derive(Debug, Default)]
 pub struct MetadataCache {
-    families: HashMap<String, Family>,
+    families: IndexMap<String, Family, FixedState>,
     scrape: u32,
+    /// The family of the line before.
+    at: usize,
 }
 
 impl MetadataCache {
     /// Starts a scrape.
     pub fn begin(&mut self) {
-        self.scrape += 1;
+        self.scrape = self.scrape.wrapping_add(1);
+        self.at = 0;
         if self.scrape.is_multiple_of(KEPT_SCRAPES) {
             let oldest = self.scrape.saturating_sub(KEPT_SCRAPES);
             self.families.retain(|_, family| family.seen > oldest);
@@ -59,15 +63,24 @@ impl MetadataCache {
     }
 
     fn family(&mut self, name: &str) -> Option<&mut Family> {
-        if !self.families.contains_key(name) {
-            if self.families.len() >= FAMILIES_MAX {
-                return None;
-            }
-            self.families.insert(name.to_owned(), Family::default());
-        }
-        let family = self.families.get_mut(name)?;
+        let is_at = |index: &usize| self.families.get_index(*index).is_some_and(|(known, _)| known == name);
+        let index = match [self.at, self.at + 1].iter().find(|index| is_at(index)) {
+            Some(index) => *index,
+            None => self.find(name)?,
+        };
+        self.at = index;
+        let (_, family) = self.families.get_index_mut(index)?;
         family.seen = self.scrape;
         Some(family)
+    }
+
+    #[cold]
+    fn find(&mut self, name: &str) -> Option<usize> {
+        match self.families.get_index_of(name) {
+            Some(index) => Some(index),
+            None if self.families.len() >= FAMILIES_MAX => None,
+            None => Some(self.families.insert_full(name.to_owned(), Family::default()).0),
+        }
     }
 
     /// Every family and what is known of it.
