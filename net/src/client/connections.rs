@@ -145,6 +145,8 @@ async fn builder(config: &HttpClientConfig, user_agent: &str) -> Result<ClientBu
     let mut builder = Client::builder()
         .user_agent(user_agent)
         .redirect(redirects(config))
+        // What is in a URL's query may be a secret.
+        .referer(false)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .no_gzip()
         .tcp_nodelay(true);

@@ -26,6 +26,7 @@ async fn serve(app: Router) -> String {
 /// Tells the credentials it was sent.
 async fn told(headers: HeaderMap) -> String {
     let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned();
+    assert_eq!(of("referer"), "-", "the place before may hold secrets");
     format!("{} {}", of("authorization"), of("x-key"))
 }
 
