@@ -25,7 +25,7 @@ pub use web::{NotificationFlags, RemoteFlags, WebFlags};
 
 /// A whole monitoring stack in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "cresset", version, max_term_width = 120, disable_help_subcommand = true)]
+#[command(name = "cresset", version, propagate_version = true, max_term_width = 120, disable_help_subcommand = true)]
 #[command(
     about = "A whole monitoring stack: scraper, time series database, PromQL, alert router, cluster API, exporters.\n\n\
     Without a subcommand everything runs in one process on embedded defaults, data under ./data."

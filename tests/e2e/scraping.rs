@@ -129,3 +129,28 @@ fn targets_are_listed_by_a_web_server() {
     list(&[]);
     eventually("all series to end", || query(&address, "{found=\"yes\"}").filter(Vec::is_empty));
 }
+
+#[test]
+fn the_program_answers_to_the_names_it_stands_in_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, args: &[&str]| {
+        let link = folder.path().join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(BINARY, &link).unwrap();
+        }
+        let output = Command::new(link).args(args).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), said)
+    };
+    for name in ["prometheus", "alertmanager", "node_exporter", "promtool"] {
+        assert!(matches!(run(name, &["--version"]), (0, text) if text.contains(env!("CARGO_PKG_VERSION"))), "{name}");
+        assert_eq!(run(name, &["--help"]).0, 0, "{name}");
+        assert_eq!(run(name, &["--no-such-flag"]).0, 2, "{name}");
+    }
+    std::fs::write(folder.path().join("p.yml"), "scrape_configs:\n- job_name: a\n  scrape_interval: 1s\n  bad: 1\n")
+        .unwrap();
+    let (code, said) = run("prometheus", &["--config.file=p.yml", "--web.listen-address=127.0.0.1:0"]);
+    assert!(code == 1 && said.contains("p.yml:4:3: unknown key"), "{code} {said}");
+    assert_eq!(run("prometheus", &["--config.file=p.yml", "--storage.agent.path=a"]).0, 3);
+    assert_eq!(run("prometheus", &["--config.file=p.yml", "--agent", "--storage.tsdb.path=a"]).0, 3);
+}

@@ -27,7 +27,8 @@ const ON: [&str; 7] = [
     "scrape.adjust-timestamps",
 ];
 
-/// Rewrites `--collector.cpu` and `--no-collector.cpu`, which name collectors, and `--no-X` of switches.
+/// Rewrites `--collector.cpu` and `--no-collector.cpu`, which name collectors, `--no-X` of switches, and the other names
+/// of `--help`.
 pub fn normalised(args: impl IntoIterator<Item = String>) -> Vec<String> {
     let collector = |name: &str| exporters::node::COLLECTORS.contains(&name);
     let mut kept: Vec<String> = Vec::new();
@@ -44,6 +45,7 @@ pub fn normalised(args: impl IntoIterator<Item = String>) -> Vec<String> {
                 }
                 _ => kept.push(arg),
             },
+            _ if matches!(arg.as_str(), "--help-long" | "--help-man") => kept.push("--help".into()),
             _ => kept.push(arg),
         }
     }
@@ -62,6 +64,7 @@ mod tests {
         check(&["--web.enable-lifecycle", "--no-web.enable-lifecycle"], &[]);
         check(&["--no-storage.tsdb.wal-compression"], &["--storage.tsdb.wal-compression=false"]);
         check(&["--no-collector.cpu", "--collector.loadavg"], &["--no-collector=cpu", "--collector=loadavg"]);
+        check(&["--help-long", "--help-man"], &["--help", "--help"]);
         check(&["--no-such-flag", "--no-storage.tsdb.no-lockfile"], &["--no-such-flag"]);
     }
 }
