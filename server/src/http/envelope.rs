@@ -123,22 +123,11 @@ pub(super) fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok,
 struct Success<T> {
     status: &'static str,
     data: T,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    infos: Vec<String>,
 }
 
 /// A successful answer.
 pub(super) fn success(data: impl Serialize) -> Response {
-    success_with(data, &Annotations::new())
-}
-
-/// A successful answer with warnings and notes.
-pub(super) fn success_with(data: impl Serialize, annotations: &Annotations) -> Response {
-    let body =
-        Success { status: "success", data, warnings: annotations.shown_warnings(), infos: annotations.shown_infos() };
-    axum::Json(body).into_response()
+    axum::Json(Success { status: "success", data }).into_response()
 }
 
 /// A successful answer whose data is JSON already.

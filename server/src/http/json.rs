@@ -99,7 +99,7 @@ pub(super) fn write_data(out: &mut impl Sink, value: QueryValue, limit: usize) -
 }
 
 /// A list written element by element, at most `limit` of them if that is not 0; whether some were left out.
-fn write_list<S: Sink, T>(
+pub(super) fn write_list<S: Sink, T>(
     out: &mut S,
     items: impl ExactSizeIterator<Item = T>,
     limit: usize,
@@ -175,7 +175,7 @@ fn append_list<T>(out: &mut Vec<u8>, items: &[T], append: impl Fn(&mut Vec<u8>, 
     }
 }
 
-fn append_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub(super) fn append_labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'{');
     for (i, (name, value)) in labels.iter().enumerate() {
         if i > 0 {
@@ -188,7 +188,7 @@ fn append_labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'}');
 }
 
-fn append_string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn append_string(out: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());

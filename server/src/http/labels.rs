@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use model::annotations::Annotations;
 use model::labels::Labels;
 use model::matcher::Matcher;
@@ -12,8 +13,10 @@ use model::sample::Timestamp;
 use model::storage::{Order, Querier, Queryable, SelectHints, StorageError};
 
 use super::Api;
-use super::envelope::{ApiError, ErrorType, success_with};
+use super::envelope::{ApiError, ErrorType, envelope_end};
+use super::json::{Sink, append_labels, append_string, write_list};
 use super::params::Params;
+use super::streamed::{self, Gone};
 use crate::access::Access;
 
 /// What `U__` begins: a UTF-8 name with every other character as `_hex_`.
@@ -52,27 +55,29 @@ pub(super) async fn series(State(api): State<Arc<Api>>, access: Access, params: 
         &api,
         access,
         move |querier| {
-            let mut all: BTreeSet<Labels> = BTreeSet::new();
+            let mut all: Vec<Labels> = Vec::new();
             let hints = SelectHints { function: "series".into(), ..SelectHints::default() };
             for matchers in &scope.selectors {
                 let mut set = querier.select(Order::Any, &hints, matchers)?;
                 while let Some(series) = set.advance()? {
-                    all.insert(series.labels());
+                    all.push(series.labels());
                 }
             }
-            Ok(all.into_iter().collect::<Vec<_>>())
+            all.sort_unstable();
+            all.dedup();
+            Ok(all)
         },
         (scope.start, scope.end),
     )
     .await?;
-    Ok(limited(found, limit))
+    Ok(listed(found, limit, append_labels))
 }
 
 pub(super) async fn names(State(api): State<Arc<Api>>, access: Access, params: Params) -> Result<Response, ApiError> {
     let scope = Scope::new(&params)?;
     let limit = scope.limit;
     let ask = |querier: &dyn Querier, matchers: &[Matcher]| querier.label_names(matchers, 0);
-    Ok(limited(union(&api, access, scope, ask).await?, limit))
+    Ok(listed(union(&api, access, scope, ask).await?, limit, append_text))
 }
 
 pub(super) async fn values(
@@ -88,7 +93,7 @@ pub(super) async fn values(
     let scope = Scope::new(&params)?;
     let limit = scope.limit;
     let ask = move |querier: &dyn Querier, matchers: &[Matcher]| querier.label_values(&name, matchers, 0);
-    Ok(limited(union(&api, access, scope, ask).await?, limit))
+    Ok(listed(union(&api, access, scope, ask).await?, limit, append_text))
 }
 
 /// What any of the selectors gives, sorted; everything if there is none.
@@ -131,13 +136,43 @@ async fn blocking<T: Send + 'static>(
     joined.await.map_err(|e| ApiError::new(ErrorType::Internal, e.to_string()))?.map_err(Into::into)
 }
 
-fn limited<T: serde::Serialize>(mut items: Vec<T>, limit: usize) -> Response {
+/// Lists of more items are written while they are sent.
+const ITEMS_AT_ONCE: usize = 2_000;
+
+/// A list as the API's data, at most `limit` items of it if that is not 0.
+fn listed<T: Send + 'static>(items: Vec<T>, limit: usize, append: fn(&mut Vec<u8>, &T)) -> Response {
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    if items.len() > ITEMS_AT_ONCE {
+        let body = streamed::body(move |out| write_listed(out, items, limit, append));
+        return (content_type, body).into_response();
+    }
+    let mut body = Vec::with_capacity(1024);
+    // Memory does not go away.
+    let _written = write_listed(&mut body, items, limit, append);
+    (content_type, body).into_response()
+}
+
+fn write_listed<S: Sink, T>(
+    out: &mut S,
+    items: Vec<T>,
+    limit: usize,
+    append: fn(&mut Vec<u8>, &T),
+) -> Result<(), Gone> {
+    out.buffer().extend_from_slice(br#"{"status":"success","data":"#);
+    let is_cut = write_list(out, items.into_iter(), limit, |out, item| {
+        append(out.buffer(), &item);
+        Ok(())
+    })?;
     let mut annotations = Annotations::new();
-    if limit > 0 && items.len() > limit {
-        items.truncate(limit);
+    if is_cut {
         annotations.warn("results truncated due to limit");
     }
-    success_with(items, &annotations)
+    out.buffer().extend_from_slice(envelope_end(&annotations).as_bytes());
+    out.checkpoint()
+}
+
+fn append_text(out: &mut Vec<u8>, text: &String) {
+    append_string(out, text);
 }
 
 /// `U__my_2e_metric` is `my.metric`; other names are as they are.
