@@ -71,6 +71,15 @@ pub enum ClientError {
     Http(#[from] reqwest::Error),
 }
 
+/// Adds what a receiver wants to a request that is otherwise as it will be sent: a signature of it.
+pub trait RequestSigner: std::fmt::Debug + Send + Sync {
+    /// Signs it; an error says why there is nothing to sign with, without any secret.
+    fn sign<'a>(&'a self, request: &'a mut reqwest::Request) -> Signing<'a>;
+}
+
+/// A signature to come.
+pub type Signing<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
 /// A pool of connections with one configuration.
 #[derive(Debug)]
 pub struct HttpClient {

@@ -156,7 +156,11 @@ impl Pem {
         }
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    /// The certificates in it, in their order; at least one.
+    ///
+    /// # Errors
+    /// If it cannot be read or has none.
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let failed = |source| TlsError::Pem { place: self.place(), expected: "a CERTIFICATE", source };
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.read()?).collect::<Result<_, _>>().map_err(failed)?;
         match chain.is_empty() {

@@ -11,7 +11,7 @@ use jiff::Timestamp as Time;
 use model::duration::Duration;
 use model::labels::{Labels, LabelsBuilder, NameScheme};
 use model::relabel::{self, RelabelConfig, RelabelRule, Verdict};
-use net::client::{ClientError, HttpClient, HttpClientConfig};
+use net::client::{ClientError, HttpClient, HttpClientConfig, RequestSigner};
 use parking_lot::{Mutex, RwLock};
 use reqwest::{Method, Url};
 use serde::Serialize;
@@ -66,7 +66,7 @@ pub trait Notifier: Send + Sync {
 }
 
 /// Where alerts go: the `alerting` section, its discovery aside.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct AlertingConfig {
     /// Applied to each alert before it is sent.
     pub alert_relabel_configs: Vec<RelabelConfig>,
@@ -75,10 +75,12 @@ pub struct AlertingConfig {
 }
 
 /// A set of Alertmanagers that are reached in one way. Which there are is told by [`HttpNotifier::set_discovered`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct AlertmanagerConfig {
     /// How they are reached.
     pub http: HttpClientConfig,
+    /// What signs requests, if they want it.
+    pub signer: Option<Arc<dyn RequestSigner>>,
     /// How long one request may take.
     pub timeout: Duration,
     /// Stands before the API's path.
@@ -240,6 +242,7 @@ impl HttpNotifier {
             }
             let queue = Arc::new(Queue::default());
             let sender = Sender {
+                signer: own.config.signer.clone(),
                 url: url.clone(),
                 client: Arc::clone(&own.client),
                 timeout: own.config.timeout.as_std(),
@@ -321,6 +324,7 @@ impl Notifier for HttpNotifier {
 struct Sender {
     url: Url,
     client: Arc<HttpClient>,
+    signer: Option<Arc<dyn RequestSigner>>,
     timeout: StdDuration,
     queue: Arc<Queue>,
     batch_max: usize,
@@ -357,8 +361,13 @@ impl Sender {
     async fn send(&self, batch: &[Notice]) -> Result<(), String> {
         let body: Vec<WireAlert<'_>> = batch.iter().map(WireAlert::from).collect();
         let request = self.client.request(Method::POST, &self.url).await.map_err(|e| e.to_string())?;
-        let response =
-            request.timeout(self.timeout).json(&body).send().await.map_err(|e| e.without_url().to_string())?;
+        let failed = |error: reqwest::Error| error.without_url().to_string();
+        let (client, request) = request.timeout(self.timeout).json(&body).build_split();
+        let mut request = request.map_err(failed)?;
+        if let Some(signer) = &self.signer {
+            signer.sign(&mut request).await?;
+        }
+        let response = client.execute(request).await.map_err(failed)?;
         if response.status().is_success() { Ok(()) } else { Err(format!("bad response status {}", response.status())) }
     }
 }
@@ -410,6 +419,7 @@ mod tests {
         };
         let set = AlertmanagerConfig {
             http: HttpClientConfig::default(),
+            signer: None,
             timeout: DEFAULT_TIMEOUT,
             path_prefix: "/am/".into(),
             scheme: "http".into(),

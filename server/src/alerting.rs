@@ -64,7 +64,8 @@ pub async fn configured(
 ) -> Result<Configured> {
     let external = loaded.global.external_labels.clone();
     let limits = QueueLimits { capacity: flags.queue_capacity, batch: flags.batch_size };
-    let notifier = HttpNotifier::new(loaded.alerting.notifier(), external, limits, rule_metrics, USER_AGENT).await?;
+    let alerting = loaded.alerting.notifier().map_err(|reason| anyhow::anyhow!("alerting: {reason}"))?;
+    let notifier = HttpNotifier::new(alerting, external, limits, rule_metrics, USER_AGENT).await?;
     let notifier = Arc::new(notifier);
     let discovery = AlertmanagerDiscovery::start(&loaded.alerting, &notifier, discovery).await?;
     Ok(Configured { notifier, _discovery: discovery })

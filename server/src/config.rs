@@ -344,17 +344,6 @@ impl WrittenConfig {
         for alertmanager in &self.alerting.alertmanagers {
             let keys = alertmanager.discovery().not_run().into_iter();
             told.extend(keys.map(|key| format!("alerting: {key} {BRIDGE}")));
-            if alertmanager.sigv4.is_some() {
-                told.push("alerting: sigv4 is not run by this version: sign through a proxy".into());
-            }
-        }
-        for remote in &self.remote_write {
-            if remote.azuread.as_ref().is_some_and(|azuread| azuread.certificate.is_some()) {
-                told.push("remote_write: azuread: certificate is not run by this version: use oauth".into());
-            }
-            if remote.round_robin_dns {
-                told.push("remote_write: round_robin_dns is not run by this version: remove it".into());
-            }
         }
         for (key, is_given, hint) in [("tracing", self.tracing.is_some(), "remove the section")] {
             if is_given {

@@ -4,6 +4,7 @@ mod access;
 mod address;
 mod alerting;
 mod app;
+mod cloud;
 mod config;
 mod evaluator;
 mod features;

@@ -34,6 +34,8 @@ pub struct HttpClientConfig {
     pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     /// Headers added to each request.
     pub http_headers: BTreeMap<String, HeaderValues>,
+    /// Each connection goes to any of the host's addresses rather than to the first. No key of `http_config`.
+    pub spreads_addresses: bool,
 }
 
 impl Default for HttpClientConfig {
@@ -50,6 +52,7 @@ impl Default for HttpClientConfig {
             proxy_from_environment: false,
             proxy_connect_header: BTreeMap::new(),
             http_headers: BTreeMap::new(),
+            spreads_addresses: false,
         }
     }
 }

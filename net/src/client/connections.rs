@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Url};
 use tokio::sync::Mutex;
@@ -153,8 +155,27 @@ async fn builder(config: &HttpClientConfig, user_agent: &str) -> Result<ClientBu
     if !config.enable_http2 {
         builder = builder.http1_only();
     }
+    if config.spreads_addresses {
+        builder = builder.dns_resolver(Arc::new(Spread));
+    }
     builder = with_proxy(builder, config.proxy())?;
     with_tls(builder, &config.tls_config).await
+}
+
+/// The addresses of a name, beginning with any of them.
+struct Spread;
+
+impl Resolve for Spread {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if !addresses.is_empty() {
+                let first = rand::random_range(..addresses.len());
+                addresses.rotate_left(first);
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
 }
 
 /// Which redirects are followed. The library drops the `Authorization` header where one leaves its host or port; it

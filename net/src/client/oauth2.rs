@@ -128,13 +128,13 @@ impl OAuth2 {
         }
     }
 
-    /// A signed statement of who asks, as of now: for servers that want it in a form of their own.
+    /// A signed statement of who asks, as of now, with more in its header: for servers that want it in a form of their own.
     ///
     /// # Errors
     /// If there is no usable key.
-    pub async fn signed_assertion(&self) -> Result<String, ClientError> {
+    pub async fn signed_assertion(&self, header: &BTreeMap<&str, Value>) -> Result<String, ClientError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.assertion(now).await
+        self.assertion(now, header).await
     }
 
     /// The form that asks for a token at time `now`.
@@ -144,7 +144,7 @@ impl OAuth2 {
         let mut set = |name: &str, value: String| form.push((name.to_owned(), value));
         if self.is_jwt() {
             set("grant_type", JWT_BEARER.into());
-            set("assertion", self.assertion(now).await?);
+            set("assertion", self.assertion(now, &BTreeMap::new()).await?);
         } else {
             set("grant_type", "client_credentials".into());
         }
@@ -155,7 +155,7 @@ impl OAuth2 {
     }
 
     /// A signed statement of who asks (RFC 7523, section 3).
-    async fn assertion(&self, now: Duration) -> Result<String, ClientError> {
+    async fn assertion(&self, now: Duration, more: &BTreeMap<&str, Value>) -> Result<String, ClientError> {
         let fault = |text: &str| ClientError::Config(format!("oauth2: {text}"));
         let source = SecretSource::from_pair(&self.client_certificate_key, &self.client_certificate_key_file)
             .ok_or_else(|| fault("the grant needs client_certificate_key or client_certificate_key_file"))?;
@@ -174,6 +174,9 @@ impl OAuth2 {
         let mut header = json!({"alg": name, "typ": "JWT"});
         if !self.client_certificate_key_id.is_empty() {
             header["kid"] = Value::from(self.client_certificate_key_id.as_str());
+        }
+        for (name, value) in more {
+            header[*name] = value.clone();
         }
         let or = |own: &str, other: &str| Value::from(if own.is_empty() { other } else { own });
         let mut claims = json!({

@@ -77,6 +77,7 @@ macro_rules! with_http_client {
                     proxy_from_environment: self.proxy_from_environment,
                     proxy_connect_header: self.proxy_connect_header.clone(),
                     http_headers: self.http_headers.clone(),
+                    ..Default::default()
                 }
             }
 

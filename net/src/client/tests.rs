@@ -98,6 +98,17 @@ async fn credentials_never_follow_a_redirect_to_another_host() {
     assert!(refused.contains("secrets in http_headers must not go"), "{refused}");
 }
 
+/// Whichever address comes first, the others are tried behind it: a name of several is reached as long as one answers.
+#[tokio::test]
+async fn connections_spread_over_addresses_reach_their_host() {
+    let url = serve(Router::new().route("/", axum::routing::get(|| async { "here" }))).await;
+    let url = url.replace("127.0.0.1", "localhost");
+    for _ in 0..8 {
+        let client = client(|config| config.spreads_addresses = true).await;
+        assert_eq!(ask(&client, &url).await.unwrap(), "here");
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_loop_ends() {
     let count = Arc::new(AtomicUsize::new(0));

@@ -1,10 +1,12 @@
 //! The `alerting` section.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use model::duration::Duration;
 use model::labels::NameScheme;
 use model::relabel::RelabelConfig;
+use net::client::RequestSigner;
 use rules::notifier;
 use scraper::config::places::KeyFault;
 use scraper::config::rule_faults;
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::is_default;
 use super::remote::SigV4Config;
+use crate::cloud::Signer;
 
 /// `alerting`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -84,19 +87,25 @@ impl AlertingConfig {
     }
 
     /// The section as the notifier takes it.
-    pub fn notifier(&self) -> notifier::AlertingConfig {
-        let alertmanagers = self.alertmanagers.iter().map(|alertmanager| notifier::AlertmanagerConfig {
-            http: alertmanager.http_client(),
-            timeout: alertmanager.timeout,
-            path_prefix: alertmanager.path_prefix.clone(),
-            scheme: alertmanager.scheme.clone(),
-            alert_relabel_configs: alertmanager.alert_relabel_configs.clone(),
-            relabel_configs: alertmanager.relabel_configs.clone(),
-        });
-        notifier::AlertingConfig {
+    ///
+    /// # Errors
+    /// If something that signing needs is missing.
+    pub fn notifier(&self) -> Result<notifier::AlertingConfig, String> {
+        let compiled = |alertmanager: &AlertmanagerConfig| {
+            Ok(notifier::AlertmanagerConfig {
+                http: alertmanager.http_client(),
+                signer: alertmanager.sigv4.as_ref().map(signer).transpose()?,
+                timeout: alertmanager.timeout,
+                path_prefix: alertmanager.path_prefix.clone(),
+                scheme: alertmanager.scheme.clone(),
+                alert_relabel_configs: alertmanager.alert_relabel_configs.clone(),
+                relabel_configs: alertmanager.relabel_configs.clone(),
+            })
+        };
+        Ok(notifier::AlertingConfig {
             alert_relabel_configs: self.alert_relabel_configs.clone(),
-            alertmanagers: alertmanagers.collect(),
-        }
+            alertmanagers: self.alertmanagers.iter().map(compiled).collect::<Result<_, String>>()?,
+        })
     }
 }
 
@@ -117,4 +126,8 @@ impl AlertmanagerConfig {
             .extend(bad.map(|address| KeyFault::of("static_configs", format!("{address:?} is not a valid hostname"))));
         faults
     }
+}
+
+fn signer(section: &SigV4Config) -> Result<Arc<dyn RequestSigner>, String> {
+    Ok(Arc::new(Signer::amazon(section)?))
 }

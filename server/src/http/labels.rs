@@ -77,7 +77,7 @@ pub(super) async fn names(State(api): State<Arc<Api>>, access: Access, params: P
     let scope = Scope::new(&params)?;
     let limit = scope.limit;
     let ask = |querier: &dyn Querier, matchers: &[Matcher]| querier.label_names(matchers, 0);
-    Ok(listed(union(&api, access, scope, ask).await?, limit, append_text))
+    Ok(listed(union(&api, access, scope, ask).await?, limit, |out, text| append_string(out, text)))
 }
 
 pub(super) async fn values(
@@ -93,7 +93,7 @@ pub(super) async fn values(
     let scope = Scope::new(&params)?;
     let limit = scope.limit;
     let ask = move |querier: &dyn Querier, matchers: &[Matcher]| querier.label_values(&name, matchers, 0);
-    Ok(listed(union(&api, access, scope, ask).await?, limit, append_text))
+    Ok(listed(union(&api, access, scope, ask).await?, limit, |out, text| append_string(out, text)))
 }
 
 /// What any of the selectors gives, sorted; everything if there is none.
@@ -169,10 +169,6 @@ fn write_listed<S: Sink, T>(
     }
     out.buffer().extend_from_slice(envelope_end(&annotations).as_bytes());
     out.checkpoint()
-}
-
-fn append_text(out: &mut Vec<u8>, text: &String) {
-    append_string(out, text);
 }
 
 /// `U__my_2e_metric` is `my.metric`; other names are as they are.

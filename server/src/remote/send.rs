@@ -8,7 +8,6 @@
 //! Unlike upstream's, the queue outlives the log: what a destination cannot take goes to disk, in the bytes it will be
 //! sent as, and is there after a restart.
 
-mod cloud;
 mod destination;
 mod disk;
 mod feed;
@@ -27,7 +26,7 @@ use anyhow::{Context as _, Result};
 use model::labels::{Labels, NameScheme};
 use model::relabel::RelabelRule;
 use net::auth::masked_url;
-use net::client::HttpClient;
+use net::client::{HttpClient, HttpClientConfig};
 use net::clock::Clock;
 use tokio::sync::Mutex;
 use tsdb::Db;
@@ -36,11 +35,12 @@ pub use destination::MetadataSource;
 pub use metrics::Metrics;
 pub use post::headers;
 
+use crate::cloud::Signer;
 use crate::config::{RemoteWriteConfig, WriteMessage};
-use cloud::Signer;
 use destination::{Running, Settings};
 use feed::Choice;
 use post::Endpoint;
+pub(crate) use post::chain;
 use queue::QueueLimits;
 
 /// What all destinations share.
@@ -135,7 +135,11 @@ impl Senders {
         let rules = config.write_relabel_configs.iter();
         let relabel = rules.map(|rule| RelabelRule::new(rule.clone(), NameScheme::Utf8)).collect::<Result<_, _>>()?;
         let url = config.url.parse().context("url")?;
-        let client = HttpClient::new(config.http_client(), self.user_agent).await?;
+        let client = HttpClient::new(
+            HttpClientConfig { spreads_addresses: config.round_robin_dns, ..config.http_client() },
+            self.user_agent,
+        )
+        .await?;
         let is_v1 = config.protobuf_message == WriteMessage::V1;
         let metadata = &config.metadata_config;
         let count = |number: i64| u32::try_from(number.max(1)).unwrap_or(u32::MAX);

@@ -8,7 +8,7 @@ use net::client::HttpClient;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
-use super::cloud::Signer;
+use crate::cloud::Signer;
 use crate::config::WriteMessage;
 
 /// Bytes of an answer that are shown in a log.
@@ -69,7 +69,7 @@ impl Endpoint {
             Err(error) => return again(chain(&error.without_url())),
         };
         if let Some(signer) = &self.signer
-            && let Err(reason) = signer.sign(&mut built).await
+            && let Err(reason) = signer.authenticate(&mut built).await
         {
             return again(reason);
         }
@@ -118,7 +118,7 @@ impl Endpoint {
 }
 
 /// An error with its causes: the first alone says little.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -22,7 +22,7 @@ const CONTAINER: &str = "http://169.254.170.2";
 
 /// Signs with credentials that it looks for and keeps.
 #[derive(Debug)]
-pub(in super::super) struct Aws {
+pub(crate) struct Aws {
     section: SigV4Config,
     region: String,
     client: Client,

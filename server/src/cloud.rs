@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use net::auth::Secret;
+use net::client::{RequestSigner, Signing};
 use reqwest::Request;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
@@ -26,7 +27,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A provider's way.
 #[derive(Debug)]
-pub(super) enum Signer {
+pub(crate) enum Signer {
     Aws(Box<Aws>),
     Azure(Box<Azure>),
     Google(Google),
@@ -37,7 +38,7 @@ impl Signer {
     ///
     /// # Errors
     /// If something it needs is missing.
-    pub(super) fn new(config: &RemoteWriteConfig) -> Result<Option<Self>, String> {
+    pub(crate) fn new(config: &RemoteWriteConfig) -> Result<Option<Self>, String> {
         let RemoteWriteConfig { sigv4, azuread, google_iam, .. } = config;
         if let Some(section) = sigv4 {
             return Ok(Some(Signer::Aws(Box::new(Aws::new(section)?))));
@@ -48,11 +49,19 @@ impl Signer {
         Ok(google_iam.as_ref().map(|section| Signer::Google(Google::new(section))))
     }
 
+    /// Amazon's for others than remote write.
+    ///
+    /// # Errors
+    /// If something it needs is missing.
+    pub(crate) fn amazon(section: &SigV4Config) -> Result<Self, String> {
+        Ok(Signer::Aws(Box::new(Aws::new(section)?)))
+    }
+
     /// Adds what authenticates a request, which is otherwise as it will be sent.
     ///
     /// # Errors
     /// If there are no credentials, or they cannot be fetched; without any secret.
-    pub(super) async fn sign(&self, request: &mut Request) -> Result<(), String> {
+    pub(crate) async fn authenticate(&self, request: &mut Request) -> Result<(), String> {
         let token = match self {
             Signer::Aws(aws) => return aws.sign(request).await,
             Signer::Azure(azure) => azure.token().await?,
@@ -63,6 +72,12 @@ impl Signer {
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
         Ok(())
+    }
+}
+
+impl RequestSigner for Signer {
+    fn sign<'a>(&'a self, request: &'a mut Request) -> Signing<'a> {
+        Box::pin(self.authenticate(request))
     }
 }
 
@@ -111,7 +126,7 @@ impl TokenAnswer {
 
 /// Sends a request to a provider's own service; gives the body of a good answer.
 async fn fetched(what: &str, request: reqwest::RequestBuilder) -> Result<String, String> {
-    let failed = |error: reqwest::Error| format!("{what}: {}", super::post::chain(&error.without_url()));
+    let failed = |error: reqwest::Error| format!("{what}: {}", crate::remote::send::chain(&error.without_url()));
     let response = request.timeout(FETCH_TIMEOUT).send().await.map_err(failed)?;
     let status = response.status();
     let body = response.text().await.map_err(failed)?;

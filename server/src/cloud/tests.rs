@@ -33,9 +33,9 @@ async fn signed(section: &str) -> Result<Request, String> {
     let signer = Signer::new(&config)?.expect("a signer");
     let mut request = Request::new(Method::POST, "https://receiver.example/api/v1/write".parse().unwrap());
     *request.body_mut() = Some("body".into());
-    signer.sign(&mut request).await?;
+    signer.authenticate(&mut request).await?;
     // A second one comes from what is kept.
-    signer.sign(&mut request).await?;
+    signer.authenticate(&mut request).await?;
     Ok(request)
 }
 
@@ -106,4 +106,63 @@ async fn azure_gets_tokens_of_a_secret_and_of_a_workload() {
     assert!(asked[1].contains("client_assertion=cluster-token&scope=https%3A%2F%2Fmonitor.azure.cn"), "{}", asked[1]);
     let wrong: AzureAdConfig = serde_saphyr::from_str("cloud: Moon\n").unwrap();
     assert!(Azure::new(&wrong).unwrap_err().contains("expected AzureChina"));
+}
+
+#[tokio::test]
+async fn azure_gets_tokens_of_a_certificate() {
+    use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+    let (url, seen) = provider(r#"{"access_token":"secret-token","expires_in":3600}"#).await;
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["app".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert_path, key_path) = (folder.path().join("app.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert_path, certificate.pem()).unwrap();
+    std::fs::write(&key_path, key.serialize_pem()).unwrap();
+    let section: AzureAdConfig = serde_saphyr::from_str(&format!(
+        "certificate: {{client_id: c, tenant_id: t, certificate_path: '{}', certificate_key_path: '{}', \
+            send_certificate_chain: true}}\n",
+        cert_path.display(),
+        key_path.display()
+    ))
+    .unwrap();
+    let mut azure = Azure::new(&section).unwrap();
+    azure.at(&url);
+    assert_eq!(azure.token().await.unwrap().reveal(), "secret-token");
+    let asked = seen.lock().unwrap()[0].clone();
+    assert!(asked.starts_with("POST /t/oauth2/v2.0/token grant_type=client_credentials&client_id=c&"), "{asked}");
+    let assertion = asked.split("client_assertion=").nth(1).unwrap().split('&').next().unwrap();
+    let parts: Vec<&str> = assertion.split('.').collect();
+    let json =
+        |part: &str| -> serde_json::Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
+    let (header, claims) = (json(parts[0]), json(parts[1]));
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.der());
+    assert_eq!(header["x5t#S256"], URL_SAFE_NO_PAD.encode(digest));
+    assert_eq!(header["x5c"][0], STANDARD.encode(certificate.der()));
+    assert_eq!((&claims["iss"], &claims["sub"]), (&"c".into(), &"c".into()));
+    assert_eq!(claims["aud"], format!("{url}/t/oauth2/v2.0/token"));
+    let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key_raw());
+    let signed = format!("{}.{}", parts[0], parts[1]);
+    public.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(parts[2]).unwrap()).unwrap();
+    // Files of another kind are told by their place, not by what they hold.
+    std::fs::write(&cert_path, "hidden").unwrap();
+    let error = Azure::new(&section).unwrap().token().await.unwrap_err();
+    assert!(error.contains("app.pem: expected certificates in PEM") && !error.contains("hidden"), "{error}");
+}
+
+/// Alertmanagers behind Amazon's gateway get signatures of their service.
+#[tokio::test]
+async fn alerts_are_signed_for_amazon() {
+    let (url, seen) = provider("{}").await;
+    let section: SigV4Config =
+        serde_saphyr::from_str("{region: eu-west-1, access_key: AKID, secret_key: hidden, service_name: aps}").unwrap();
+    let signer = Signer::amazon(&section).unwrap();
+    let mut request = Request::new(Method::POST, format!("{url}/api/v2/alerts").parse().unwrap());
+    *request.body_mut() = Some("[]".into());
+    signer.sign(&mut request).await.unwrap();
+    assert!(request.headers()[AUTHORIZATION].to_str().unwrap().contains("Credential=AKID/"));
+    reqwest::Client::new().execute(request).await.unwrap();
+    assert_eq!(seen.lock().unwrap().len(), 1);
 }

@@ -1,7 +1,10 @@
-//! Azure's tokens: of an application with a secret, of a workload with a token of its cluster, of the machine.
+//! Azure's tokens: of an application with a secret or a certificate, of a workload with a token of its cluster, of the
+//! machine.
 //!
 //! Reference: "OAuth 2.0 client credentials flow on the Microsoft identity platform" and "How to use managed identities
 //! to acquire an access token".
+
+mod certificate;
 
 use net::auth::Secret;
 use reqwest::Client;
@@ -17,7 +20,7 @@ const JWT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bea
 
 /// Fetches tokens and keeps them.
 #[derive(Debug)]
-pub(in super::super) struct Azure {
+pub(crate) struct Azure {
     section: AzureAdConfig,
     authority: String,
     scope: String,
@@ -27,9 +30,9 @@ pub(in super::super) struct Azure {
 
 impl Azure {
     pub(super) fn new(section: &AzureAdConfig) -> Result<Self, String> {
-        if section.certificate.is_some() {
-            return Err("azuread: certificate is not run by this version: use oauth, workload_identity, \
-                managed_identity or sdk"
+        if section.certificate.as_ref().is_some_and(|given| !given.certificate_password.is_empty()) {
+            return Err("azuread: certificate: certificate_password is for files in PFX, which are not read by this \
+                version: give certificate and key in PEM"
                 .into());
         }
         let (authority, audience) = match section.cloud.as_str() {
@@ -71,6 +74,9 @@ impl Azure {
         }
         if let Some(machine) = &self.section.managed_identity {
             return self.of_machine(&machine.client_id).await;
+        }
+        if let Some(certified) = &self.section.certificate {
+            return self.of_certificate(certified).await;
         }
         // As Azure's own libraries look for credentials.
         let tenant = self.section.sdk.as_ref().map(|sdk| sdk.tenant_id.clone()).filter(|tenant| !tenant.is_empty());
@@ -118,6 +124,19 @@ impl Azure {
         ];
         let request = self.client.post(self.token_url(&workload.tenant_id)).form(&form);
         fetched_token("azuread: workload_identity", request).await
+    }
+
+    async fn of_certificate(&self, certified: &AzureIdentity) -> Result<(Secret, Option<std::time::Duration>), String> {
+        let url = self.token_url(&certified.tenant_id);
+        let assertion = certificate::assertion(certified, &url).await?;
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &certified.client_id),
+            ("client_assertion_type", JWT_ASSERTION),
+            ("client_assertion", &assertion),
+            ("scope", &self.scope),
+        ];
+        fetched_token("azuread: certificate", self.client.post(&url).form(&form)).await
     }
 
     async fn of_machine(&self, client_id: &str) -> Result<(Secret, Option<std::time::Duration>), String> {

@@ -2,6 +2,7 @@
 //!
 //! Reference: "Using OAuth 2.0 for Server to Server Applications" and "How Application Default Credentials works".
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Fetches tokens and keeps them.
 #[derive(Debug)]
-pub(in super::super) struct Google {
+pub(crate) struct Google {
     file: String,
     client: Client,
     kept: Kept<Secret>,
@@ -90,7 +91,8 @@ impl Google {
                     claims: [("sub".to_owned(), serde_json::Value::Null)].into(),
                     ..OAuth2::default()
                 };
-                let assertion = key.signed_assertion().await.map_err(|error| format!("google_iam: {error}"))?;
+                let assertion =
+                    key.signed_assertion(&BTreeMap::new()).await.map_err(|error| format!("google_iam: {error}"))?;
                 let form = [("grant_type", JWT_BEARER), ("assertion", &assertion)];
                 fetched_token("google_iam: service account", self.client.post(url).form(&form)).await
             }
