@@ -10,6 +10,8 @@ use serde_saphyr::Error;
 /// How many faults are looked for.
 pub const FAULTS_MAX: usize = 32;
 
+/// How the message of a value ends that must not be left out once its key is there.
+const CANNOT_BE_EMPTY: &str = "cannot be empty";
 /// How many keys without a value are taken for absent ones where their type needs one.
 pub const NULLS_MAX: usize = if cfg!(test) { 20 } else { 1_000 };
 
@@ -102,7 +104,12 @@ pub fn read_all_faults<T: DeserializeOwned>(text: &str) -> Outcome<T> {
             Err(error) => error,
         };
         let fault = Fault::of(&error).with_key(&lines);
-        if nulls < NULLS_MAX && fault.place.is_some_and(|(line, column)| remove_null(&mut lines, line, column)) {
+        // What a type says itself of having no value stands.
+        let is_told = fault.message.ends_with(CANNOT_BE_EMPTY);
+        if nulls < NULLS_MAX
+            && !is_told
+            && fault.place.is_some_and(|(line, column)| remove_null(&mut lines, line, column))
+        {
             nulls += 1;
             continue;
         }
