@@ -2,14 +2,22 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use model::exemplar::Exemplar;
+use model::labels::Labels;
+use model::metadata::Metadata;
+
 use super::chunk_lists::read_list;
 use super::kind;
 use super::read::{Files, Unusable, each_record, each_tombstone, series_view};
+use crate::chunk::Stamp;
 use crate::codec::{Decoder, Truncated};
 use crate::head::mapped_chunks::{ListedFile, MappedChunk};
 use crate::mmap::Map;
 use crate::wal::reader::RecordReader;
-use crate::wal::record::{Tombstone, WAL_REF_MAX, WalRef, decode_exemplars_body};
+use crate::wal::record::{
+    MappedMarker, RecordSink, SampleValue, Tombstone, WAL_REF_MAX, WalRef, decode, decode_exemplars_body,
+    kind as log_kind,
+};
 
 /// The most threads that look.
 const WORKERS_MAX: usize = 8;
@@ -60,7 +68,7 @@ fn check_files(files: &Files, summary: &Summary) -> Result<Vec<Seen>, Unusable> 
         while let Some((map, is_complement)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
             let reader = RecordReader::new(map.bytes());
             match is_complement {
-                true => each_record(reader, map, |record| check_chunks(record, summary))?,
+                true => each_record(reader, map, |record| check_own(record, summary))?,
                 false => each_record(reader, map, |record| seen.check(record))?,
             }
         }
@@ -119,10 +127,18 @@ impl Summary {
     }
 }
 
-fn check_chunks(record: &[u8], summary: &Summary) -> Result<(), Unusable> {
-    if record.first() != Some(&kind::MAPPED_CHUNKS) {
-        return Ok(());
+fn check_own(record: &[u8], summary: &Summary) -> Result<(), Unusable> {
+    match record.first() {
+        Some(&kind::MAPPED_CHUNKS) => check_chunks(record, summary),
+        Some(&kind::SUMMARY) => Ok(()),
+        // Other numbers of series, and metadata.
+        Some(&(log_kind::SERIES | log_kind::METADATA)) => Ok(decode(record, &mut Unheard)?),
+        Some(other) => Err(Unusable::Kind(*other)),
+        None => Err(Unusable::Broken),
     }
+}
+
+fn check_chunks(record: &[u8], summary: &Summary) -> Result<(), Unusable> {
     let mut decoder = Decoder::new(&record[1..]);
     while !decoder.is_empty() {
         let list = read_list(&mut decoder)?;
@@ -179,4 +195,17 @@ fn check_series(record: &[u8]) -> Result<(), Unusable> {
     let is_number = (1..=WAL_REF_MAX).contains(&view.wal_ref);
     let is_chunk = view.chunk.is_none_or(|chunk| chunk.min_time <= chunk.max_time);
     if are_labels && is_number && is_chunk && last_name != b"" { Ok(()) } else { Err(Unusable::Broken) }
+}
+
+/// Takes records that are only looked at.
+struct Unheard;
+
+impl RecordSink for Unheard {
+    fn series(&mut self, _: WalRef, _: Labels) {}
+    fn sample(&mut self, _: WalRef, _: Stamp, _: SampleValue) {}
+    fn tombstone(&mut self, _: Tombstone) {}
+    fn exemplar(&mut self, _: WalRef, _: Exemplar) {}
+    fn metadata(&mut self, _: WalRef, _: Metadata) {}
+    fn mapped_marker(&mut self, _: MappedMarker) {}
+    fn skipped(&mut self, _: u8) {}
 }

@@ -90,13 +90,21 @@ pub(crate) fn load(
     replay.head().mapped.take_listed(&checked.files)?;
     // They stand behind the series, and hold from the start.
     checked.tombstones.iter().for_each(|tombstone| replay.announce(*tombstone, false));
-    if let Err(error) = enter(&files, replay) {
-        if matches!(error, StorageError::Corrupt { .. }) {
-            // It was looked through: this is a fault of whoever wrote it, and the next start must not meet it again.
-            remove_all(fs, data)?;
-        }
+    let entered = enter(&files, replay).and_then(|()| enter_own(&files, &found.directory, replay));
+    if let Err(error @ StorageError::Corrupt { .. }) = entered {
+        // It was looked through: this is a fault of whoever wrote it, and the next start must not meet it again.
+        remove_all(fs, data)?;
         return Err(error);
     }
+    entered?;
+    replay.note_last_ref(checked.last_ref);
+    replay.check()?;
+    replay.report.snapshot_series = replay.report.series;
+    Ok(Some(found.place))
+}
+
+/// Enters what the complement has beside lists of chunks.
+fn enter_own(files: &Files, directory: &Path, replay: &mut Replay<'_>) -> Result<(), StorageError> {
     for map in &files.complement {
         each_record(RecordReader::of_checked(map.bytes()), map, |record| {
             if !matches!(record.first(), Some(&(kind::SUMMARY | kind::MAPPED_CHUNKS))) {
@@ -104,12 +112,9 @@ pub(crate) fn load(
             }
             Ok(())
         })
-        .map_err(|_| corrupt(&found.directory, 0, "changed while it was read"))?;
+        .map_err(|unusable| corrupt(directory, 0, unusable))?;
     }
-    replay.note_last_ref(checked.last_ref);
-    replay.check()?;
-    replay.report.snapshot_series = replay.report.series;
-    Ok(Some(found.place))
+    Ok(())
 }
 
 /// The files of a snapshot.
