@@ -3,7 +3,8 @@
 //! `cargo bench -p tsdb --bench compaction [-- <series> <seconds between samples> <blocks, up to 4>]`
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use model::labels::LabelsBuilder;
 use model::sample::Timestamp;
@@ -18,6 +19,25 @@ fn status(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with(field)).unwrap_or("x 0");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// The most anonymous memory while `work` runs, looked at all the time: pages of files, which the system takes back, are no
+/// part of it.
+fn most_anonymous(work: impl FnOnce()) -> u64 {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                most = most.max(status("RssAnon:"));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            most
+        });
+        work();
+        is_over.store(true, Ordering::Relaxed);
+        watcher.join().expect("it only looks")
+    })
 }
 
 fn main() {
@@ -38,15 +58,11 @@ fn main() {
         ["first block", "second block", "third block", "fourth block and compaction"].iter().take(blocks).enumerate()
     {
         let now = Timestamp(step * interval_ms);
-        // Asks the kernel to begin counting the peak anew.
-        std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
         let (before, samples) = (status("RssAnon:"), db.instruments().blocks.samples_written.value());
         let started = Instant::now();
-        db.maintain(now).expect("the disk works");
+        let peak = most_anonymous(|| db.maintain(now).expect("the disk works")).saturating_sub(before);
         let seconds = started.elapsed().as_secs_f64();
         let written = db.instruments().blocks.samples_written.value() - samples;
-        let of_files = status("RssFile:") + status("RssShmem:");
-        let peak = status("VmHWM:").saturating_sub(of_files).saturating_sub(before);
         println!(
             "{round}: {written} samples in {seconds:.1} s, {:.1} million/s; at most {} MiB above the head's {} MiB",
             written as f64 / seconds / 1e6,

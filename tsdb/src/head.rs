@@ -22,6 +22,7 @@ pub(crate) mod select;
 pub(crate) mod series;
 pub(crate) mod slab;
 pub(crate) mod snapshot;
+mod sorted_values;
 pub(crate) mod stale;
 pub(crate) mod statistics;
 pub(crate) mod symbols;
@@ -47,6 +48,7 @@ use mapped_chunks::MappedChunks;
 use metadata::SeriesMetadata;
 use series::{ChunkLimits, FullChunk, Series};
 use slab::{Slab, Slot};
+use sorted_values::SortedValues;
 use symbols::Symbols;
 use truncate::Graveyard;
 
@@ -130,6 +132,7 @@ pub(crate) struct Head {
     index: SeriesIndex,
     pub(crate) symbols: RwLock<Symbols>,
     pub(crate) postings: RwLock<Postings>,
+    sorted_values: SortedValues,
     pub(crate) isolation: Arc<Isolation>,
     pub(crate) mapped: MappedChunks,
     pub(crate) tombstones: RwLock<Tombstones>,
@@ -196,6 +199,7 @@ impl Head {
             index: SeriesIndex::new(),
             symbols: RwLock::default(),
             postings: RwLock::default(),
+            sorted_values: SortedValues::default(),
             isolation: Arc::default(),
             mapped,
             tombstones: RwLock::default(),

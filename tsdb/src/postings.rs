@@ -2,10 +2,11 @@
 //!
 //! Most values of high-cardinality labels belong to one series, or to a few: these stand in the index itself.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use roaring::RoaringBitmap;
 
 use crate::head::slab::Slot;
@@ -155,13 +156,35 @@ struct LabelRun {
 }
 
 /// The values of one label and their series.
-pub(crate) type Values = HashMap<Symbol, Posting, RandomState>;
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    postings: HashMap<Symbol, Posting, RandomState>,
+    /// Another one whenever a value came or went, and never one that any label had before.
+    version: u64,
+}
+
+impl Values {
+    /// Tells whether the values are those they were.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl Deref for Values {
+    type Target = HashMap<Symbol, Posting, RandomState>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.postings
+    }
+}
 
 /// Series by label.
 #[derive(Debug, Default)]
 pub(crate) struct Postings {
     names: HashMap<Symbol, Values, RandomState>,
     all: RoaringBitmap,
+    /// Values that came or went.
+    changes: u64,
 }
 
 impl Postings {
@@ -170,7 +193,14 @@ impl Postings {
         self.all.insert(slot);
         for pair in symbols.chunks_exact(2) {
             let values = self.names.entry(pair[0]).or_default();
-            values.entry(pair[1]).and_modify(|posting| posting.insert(slot)).or_insert_with(|| Posting::of(slot));
+            match values.postings.entry(pair[1]) {
+                Entry::Occupied(posting) => posting.into_mut().insert(slot),
+                Entry::Vacant(place) => {
+                    place.insert(Posting::of(slot));
+                    self.changes += 1;
+                    values.version = self.changes;
+                }
+            }
         }
     }
 
@@ -203,8 +233,15 @@ impl Postings {
     fn insert_run(&mut self, run: &LabelRun, end: Slot) {
         let (name, value) = run.label;
         let slots = run.first..end;
-        let posting = self.names.entry(name).or_default().entry(value);
-        posting.and_modify(|posting| posting.insert_run(slots.clone())).or_insert_with(|| Posting::of_run(slots));
+        let values = self.names.entry(name).or_default();
+        match values.postings.entry(value) {
+            Entry::Occupied(posting) => posting.into_mut().insert_run(slots),
+            Entry::Vacant(place) => {
+                place.insert(Posting::of_run(slots));
+                self.changes += 1;
+                values.version = self.changes;
+            }
+        }
     }
 
     /// Takes a series out.
@@ -214,8 +251,10 @@ impl Postings {
             let Some(values) = self.names.get_mut(&pair[0]) else {
                 continue;
             };
-            if values.get_mut(&pair[1]).is_some_and(|posting| posting.remove(slot)) {
-                values.remove(&pair[1]);
+            if values.postings.get_mut(&pair[1]).is_some_and(|posting| posting.remove(slot)) {
+                values.postings.remove(&pair[1]);
+                self.changes += 1;
+                values.version = self.changes;
             }
             if values.is_empty() {
                 self.names.remove(&pair[0]);

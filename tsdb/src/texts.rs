@@ -25,6 +25,11 @@ impl Texts {
         self.bytes.get(start..self.ends[index]).unwrap_or("")
     }
 
+    /// Copies of the first `max` as they stand.
+    pub(crate) fn copies(&self, max: usize) -> Vec<String> {
+        (0..self.ends.len().min(max)).map(|index| self.at(index).to_owned()).collect()
+    }
+
     /// Their copies in order, `max` at most. They mostly begin alike, and what follows their common beginning is short: it
     /// is sorted as a number, and copied from there.
     pub(crate) fn into_sorted(self, max: usize) -> Vec<String> {

@@ -219,6 +219,33 @@ fn histograms_come_back_through_log_and_chunks() {
 }
 
 #[test]
+fn values_that_were_asked_for_follow_what_comes_and_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let hour = 3_600_000;
+    let db = Db::open(directory.path(), Config { retention_ms: Some(hour), ..small() }).unwrap();
+    let values = |limit| db.head.label_values("i", &[], limit);
+    for i in [2, 0, 1] {
+        append(&db, &series(i), 0, 1.0).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(
+            (values(0), values(2)),
+            (["0", "1", "2"].map(String::from).into(), ["0", "1"].map(String::from).into())
+        );
+    }
+    append(&db, &series(1), 1, 1.0).unwrap();
+    append(&db, &series(10), 1, 1.0).unwrap();
+    assert_eq!(values(0), ["0", "1", "10", "2"]);
+    append(&db, &series(3), 20 * hour, 1.0).unwrap();
+    append(&db, &series(4), 20 * hour, 1.0).unwrap();
+    assert_eq!(values(0), ["0", "1", "10", "2", "3", "4"]);
+    for _ in 0..3 {
+        db.maintain(Timestamp(20 * hour)).unwrap();
+    }
+    assert_eq!(values(0), ["3", "4"]);
+}
+
+#[test]
 fn matchers_select_as_naive_matching_does() {
     let directory = tempfile::tempdir().unwrap();
     let db = open(directory.path());

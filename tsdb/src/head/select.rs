@@ -6,6 +6,7 @@ use roaring::RoaringBitmap;
 
 use super::Head;
 use super::slab::Slot;
+use super::sorted_values::VALUES_MIN;
 use super::symbols::{Symbol, Symbols};
 use crate::postings::{Posting, Postings};
 use crate::texts::Texts;
@@ -54,6 +55,14 @@ impl Head {
         let Some(values) = postings.values(name) else {
             return Vec::new();
         };
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let version = values.version();
+        let is_kept = matchers.is_empty() && values.len() >= VALUES_MIN;
+        if is_kept && let Some(sorted) = self.sorted_values.find(name, version) {
+            drop(postings);
+            drop(symbols);
+            return sorted.copies(limit);
+        }
         // By number, which mostly is the order in which they were made and stand in memory.
         let mut found: Vec<Symbol> = if matchers.is_empty() {
             values.keys().copied().collect()
@@ -67,7 +76,11 @@ impl Head {
         // What is left is sorted and copied without keeping anyone out.
         drop(postings);
         drop(symbols);
-        texts.into_sorted(if limit == 0 { usize::MAX } else { limit })
+        let sorted = texts.into_sorted(limit);
+        if is_kept && limit == usize::MAX {
+            self.sorted_values.keep(name, version, &sorted);
+        }
+        sorted
     }
 
     /// The series of `slots`, ordered by their labels.
@@ -128,7 +141,7 @@ impl Tables<'_> {
         let Some(values) = self.symbols.find(matcher.name()).and_then(|name| self.postings.values(name)) else {
             return;
         };
-        for (value, posting) in values {
+        for (value, posting) in values.iter() {
             if matcher.matches(self.symbols.text(*value)) == accepted {
                 visit(posting);
             }

@@ -63,7 +63,7 @@ impl Head {
         for (name, values) in postings.names() {
             let name = symbols.text(name);
             let mut bytes = 0;
-            for (value, posting) in values {
+            for (value, posting) in values.iter() {
                 let (value, count) = (symbols.text(*value), posting.len());
                 bytes += value.len() as u64 * count;
                 if name == METRIC_NAME {
