@@ -240,6 +240,11 @@ impl<'a> Replay<'a> {
         self.head
     }
 
+    /// Makes room for as many series and no more: what a start takes beside the head is to be little.
+    pub(crate) fn expect_series(&mut self, count: usize) {
+        self.known.in_order.reserve_exact(count);
+    }
+
     /// Takes notice of a series of a snapshot that the head has.
     pub(crate) fn entered(&mut self, series: EnteredSeries) {
         let EnteredSeries { wal_ref, slot, chunks, mapped_through } = series;

@@ -25,6 +25,8 @@ const WORKERS_MAX: usize = 8;
 /// What a sound snapshot tells before it is entered.
 pub(super) struct Checked {
     pub(super) last_ref: WalRef,
+    /// How many series there are.
+    pub(super) series: u64,
     /// The files of mapped chunks that go with it.
     pub(super) files: Vec<ListedFile>,
     pub(super) tombstones: Vec<Tombstone>,
@@ -55,7 +57,8 @@ pub(super) fn check(files: &Files, found: Vec<ListedFile>) -> Result<Checked, Un
     if seen.series != summary.series || bytes != summary.bytes || !seen.has_tombstones {
         return Err(Unusable::Incomplete);
     }
-    Ok(Checked { last_ref: summary.last_ref, files: summary.files, tombstones: seen.tombstones })
+    let Summary { last_ref, series, files, .. } = summary;
+    Ok(Checked { last_ref, series, files, tombstones: seen.tombstones })
 }
 
 /// Looks through each file on one of the threads.

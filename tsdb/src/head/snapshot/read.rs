@@ -88,6 +88,7 @@ pub(crate) fn load(
         }
     };
     replay.head().mapped.take_listed(&checked.files)?;
+    replay.expect_series(checked.series as usize);
     // They stand behind the series, and hold from the start.
     checked.tombstones.iter().for_each(|tombstone| replay.announce(*tombstone, false));
     let entered = enter(&files, replay).and_then(|()| enter_own(&files, &found.directory, replay));
