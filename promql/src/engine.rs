@@ -30,7 +30,7 @@ use crate::explain::{self, PlanNode};
 use crate::notes::Notes;
 use crate::parser::{self, Options};
 use crate::plan::{self, Leave, Node, Plan, QueryTimes};
-use crate::stepped::Spill;
+use crate::spill::Spill;
 use crate::value::{QueryValue, Steps};
 
 /// What a plan leaves out where nobody can tell.
@@ -98,7 +98,7 @@ pub struct QueryOptions {
     pub analyze: bool,
     /// Nanoseconds since any time, to tell how long things took. The crate reads no clock.
     pub clock: Option<Arc<Clock>>,
-    /// A range query's finished series may leave memory: its value is then a [`QueryValue::Stepped`].
+    /// Finished series may leave memory: a value of many points is then a [`QueryValue::Spilled`].
     pub spill: Option<Spill>,
 }
 
@@ -341,7 +341,7 @@ impl<'a> Request<'a> {
 
 fn evaluate(ctx: &Context<'_>, plan: &Node, request: &Request<'_>, spill: Option<&Spill>) -> Result<QueryValue, Error> {
     match request.times.step {
-        0 => result::instant(ctx, plan, request.times.start),
+        0 => result::instant(ctx, plan, request.times.start, spill),
         _ => result::range(ctx, plan, request.steps, spill),
     }
 }

@@ -40,7 +40,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 pub(crate) use info::info_select;
-pub(crate) use range::range_series;
+pub(crate) use range::{RangeSeries, range_series};
 pub(crate) use subquery::inner_steps;
 
 use crate::ast::ValueType;

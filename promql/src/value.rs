@@ -7,7 +7,7 @@ use model::labels::{Labels, METRIC_NAME};
 use model::sample::{STALE_NAN, Timestamp, Value, is_stale};
 
 use crate::exec::budget::Charge;
-use crate::stepped::SteppedMatrix;
+use crate::spill::SpilledMatrix;
 
 /// Stands where a series has no float at a step. No computation yields these bits: arithmetic quiets NaNs, and stale
 /// markers never leave the selectors.
@@ -214,8 +214,16 @@ pub enum QueryValue {
     },
     /// Series over time, ordered by their labels.
     Matrix(Vec<MatrixSeries>),
-    /// The same of a range query whose caller allowed that series wait in a file ([`crate::QueryOptions::spill`]).
-    Stepped(SteppedMatrix),
+    /// The same where the caller allowed that series wait in a file ([`crate::QueryOptions::spill`]).
+    Spilled(SpilledMatrix),
+}
+
+impl MatrixSeries {
+    /// How many bytes its points hold.
+    pub(crate) fn bytes(&self) -> u64 {
+        let floats = self.floats.len() * size_of::<(Timestamp, f64)>();
+        floats as u64 + self.histograms.iter().map(|(_, h)| 16 + histogram_samples(h) * 16).sum::<u64>()
+    }
 }
 
 impl QueryValue {
@@ -225,7 +233,7 @@ impl QueryValue {
             QueryValue::Scalar { .. } => "scalar",
             QueryValue::String { .. } => "string",
             QueryValue::Vector { .. } => "vector",
-            QueryValue::Matrix(_) | QueryValue::Stepped(_) => "matrix",
+            QueryValue::Matrix(_) | QueryValue::Spilled(_) => "matrix",
         }
     }
 
@@ -241,14 +249,8 @@ impl QueryValue {
                     Value::Histogram(h) => size_of::<VectorSample>() as u64 + histogram(h),
                 })
                 .sum(),
-            QueryValue::Stepped(matrix) => matrix.bytes(),
-            QueryValue::Matrix(series) => series
-                .iter()
-                .map(|series| {
-                    let floats = series.floats.len() * size_of::<(Timestamp, f64)>();
-                    floats as u64 + series.histograms.iter().map(|(_, h)| 16 + histogram(h)).sum::<u64>()
-                })
-                .sum(),
+            QueryValue::Spilled(matrix) => matrix.bytes(),
+            QueryValue::Matrix(series) => series.iter().map(MatrixSeries::bytes).sum(),
         }
     }
 }

@@ -61,7 +61,7 @@ impl Evaluator for EngineEvaluator {
             QueryValue::Scalar { value, .. } => {
                 Ok(vec![VectorSample { labels: Labels::empty(), value: Value::Float(value) }])
             }
-            QueryValue::String { .. } | QueryValue::Matrix(_) | QueryValue::Stepped(_) => {
+            QueryValue::String { .. } | QueryValue::Matrix(_) | QueryValue::Spilled(_) => {
                 Err(EvaluateError("rule result is not a vector or scalar".into()))
             }
         }

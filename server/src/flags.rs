@@ -269,7 +269,7 @@ pub struct QueryFlags {
     /// Maximum number of bytes that a single query may hold in memory; that of all together if absent
     #[arg(long = "query.max-memory-per-query")]
     pub memory_of_one_max: Option<ByteSize>,
-    /// Finished series of a range query that are held in memory, in bytes; those beyond wait in a file of the data
+    /// Finished series of a query with many times that are held in memory, in bytes; those beyond wait in a file of the data
     /// directory, without a name, until they are sent
     #[arg(long = "query.max-result-memory", default_value = "32MB")]
     pub result_memory_max: ByteSize,

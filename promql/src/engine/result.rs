@@ -5,13 +5,14 @@ use model::sample::{Timestamp, Value};
 
 use crate::ast::ValueType;
 use crate::error::Error;
-use crate::exec::{Context, drain, open, range_series, scalar, unique};
+use crate::exec::budget::Charge;
+use crate::exec::{Context, RangeSeries, drain, open, range_series, scalar, unique};
 use crate::plan::Node;
-use crate::stepped::{Spill, SteppedBuilder, matrix_series};
+use crate::spill::{Spill, SpillBuilder, matrix_series};
 use crate::value::{Column, MatrixSeries, Point, QueryValue, Steps, VectorSample, without_metadata};
 
-/// The value at one time.
-pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64) -> Result<QueryValue, Error> {
+/// The value at one time; series of a range vector may wait in a file if `spill` says so.
+pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64, spill: Option<&Spill>) -> Result<QueryValue, Error> {
     let timestamp = Timestamp(time);
     let steps = Steps::once(time);
     match plan.value_type {
@@ -28,17 +29,35 @@ pub(super) fn instant(ctx: &Context<'_>, plan: &Node, time: i64) -> Result<Query
             Ok(QueryValue::Vector { timestamp, samples })
         }
         ValueType::Matrix => {
-            let series: Vec<MatrixSeries> = range_series(ctx, plan.inner(), time)?
-                .into_iter()
-                .map(|series| MatrixSeries {
-                    labels: named(series.labels, series.drop_name, ctx),
-                    floats: series.floats.into_iter().map(|(t, v)| (Timestamp(t), v)).collect(),
-                    histograms: series.histograms.into_iter().map(|(t, h)| (Timestamp(t), h)).collect(),
-                })
-                .collect();
+            if let Some(spill) = spill {
+                let mut builder = SpillBuilder::new(spill, steps);
+                range_series(ctx, plan.inner(), time, &mut |series| {
+                    let (series, charge) = finished(ctx, series);
+                    builder.push_samples(series, charge)
+                })?;
+                return Ok(QueryValue::Spilled(builder.finish()?));
+            }
+            let (mut series, mut charges) = (Vec::new(), Vec::new());
+            range_series(ctx, plan.inner(), time, &mut |found| {
+                let (found, charge) = finished(ctx, found);
+                series.push(found);
+                charges.push(charge);
+                Ok(())
+            })?;
             Ok(QueryValue::Matrix(series))
         }
     }
+}
+
+/// A series of a range vector as the result has it, and what it weighs.
+fn finished(ctx: &Context<'_>, found: RangeSeries) -> (MatrixSeries, Charge) {
+    let RangeSeries { labels, drop_name, floats, histograms, charge } = found;
+    let series = MatrixSeries {
+        labels: named(labels, drop_name, ctx),
+        floats: floats.into_iter().map(|(t, v)| (Timestamp(t), v)).collect(),
+        histograms: histograms.into_iter().map(|(t, h)| (Timestamp(t), h)).collect(),
+    };
+    (series, charge)
 }
 
 /// The values at many times; in any order, unless `spill` says that they may wait in a file.
@@ -50,7 +69,7 @@ pub(super) fn range(ctx: &Context<'_>, plan: &Node, steps: Steps, spill: Option<
         return Ok(QueryValue::Matrix(vec![series]));
     }
     if let Some(spill) = spill {
-        let mut builder = SteppedBuilder::new(spill, steps);
+        let mut builder = SpillBuilder::new(spill, steps);
         let mut operator = open(ctx, plan, steps)?;
         while let Some(batch) = operator.next()? {
             for mut column in batch {
@@ -58,7 +77,7 @@ pub(super) fn range(ctx: &Context<'_>, plan: &Node, steps: Steps, spill: Option<
                 builder.push(column)?;
             }
         }
-        return Ok(QueryValue::Stepped(builder.finish()?));
+        return Ok(QueryValue::Spilled(builder.finish()?));
     }
     let columns = columns(ctx, plan, steps)?.into_iter();
     let mut series: Vec<MatrixSeries> =

@@ -6,7 +6,7 @@ use model::histogram::FloatHistogram;
 use model::labels::Labels;
 use model::storage::Columns;
 
-use super::{Context, scan, selector_range, subquery};
+use super::{BATCH_SERIES, Context, scan, selector_range, subquery};
 use crate::ast::Extension;
 use crate::error::{Error, Fault, Limit};
 use crate::exec::budget::Charge;
@@ -22,28 +22,37 @@ pub(crate) struct RangeSeries {
     pub(crate) drop_name: bool,
     pub(crate) floats: Vec<(i64, f64)>,
     pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
-    /// Kept until the result is handed over.
-    _charge: Charge,
+    /// What it weighs in the query's budget.
+    pub(crate) charge: Charge,
 }
 
-/// The series of a range selector or subquery, evaluated at `time`.
-pub(crate) fn range_series(ctx: &Context<'_>, node: &Node, time: i64) -> Result<Vec<RangeSeries>, Error> {
+/// Takes the series of a range vector one by one.
+type Taker<'a> = dyn FnMut(RangeSeries) -> Result<(), Error> + 'a;
+
+/// Gives the series of a range selector or subquery, evaluated at `time`, to `take`.
+pub(crate) fn range_series(ctx: &Context<'_>, node: &Node, time: i64, take: &mut Taker<'_>) -> Result<(), Error> {
     let steps = Steps::once(time);
     match &node.kind {
-        NodeKind::Range(range) => of_selector(ctx, node.id, range, steps),
-        NodeKind::Subquery(subquery) => subquery::evaluate(ctx, subquery, steps)?
-            .into_iter()
-            .map(|(labels, drop_name, columns)| {
+        NodeKind::Range(range) => of_selector(ctx, node.id, range, steps, take),
+        NodeKind::Subquery(subquery) => {
+            for (labels, drop_name, columns) in subquery::evaluate(ctx, subquery, steps)? {
                 let all = Bounds { start: i64::MIN, end: i64::MAX, ..Bounds::default() };
-                collect(ctx, labels, drop_name, &columns, all, Extension::None)
-            })
-            .filter_map(Result::transpose)
-            .collect(),
-        _ => Ok(Vec::new()),
+                let series = collect(ctx, labels, drop_name, &columns, all, Extension::None)?;
+                series.map_or(Ok(()), &mut *take)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
-fn of_selector(ctx: &Context<'_>, id: usize, range: &RangeSelect, steps: Steps) -> Result<Vec<RangeSeries>, Error> {
+fn of_selector(
+    ctx: &Context<'_>,
+    id: usize,
+    range: &RangeSelect,
+    steps: Steps,
+    take: &mut Taker<'_>,
+) -> Result<(), Error> {
     let select = &range.select;
     let lookback = ctx.settings.lookback;
     let (before, after) = match select.extension {
@@ -55,26 +64,31 @@ fn of_selector(ctx: &Context<'_>, id: usize, range: &RangeSelect, steps: Steps) 
     let series = scan::select(ctx, select, span, 0, range.range)?;
     let end = select.reference(steps.start);
     let bounds = Bounds { start: end.saturating_sub(range.range), end, before, after, time: steps.start };
-    let indices: Vec<usize> = (0..series.len()).collect();
-    let found = ctx.parallel(indices, Columns::default, |scratch, i| {
-        ctx.check()?;
-        scratch.clear();
-        series[i].read(scratch)?;
-        collect(ctx, scan::labels(select, series[i].as_ref())?, false, scratch, bounds, select.extension)
-    })?;
-    if let Some(meter) = ctx.meters.get(id) {
-        let seen: u64 = found.iter().map(RangeSeries::samples).sum();
-        let mut loads = meter.loads();
-        (loads.seen, loads.read, loads.out) = (seen, seen, seen);
-        if ctx.settings.per_step {
-            (loads.seen_per_step, loads.read_per_step) = (vec![seen], vec![seen]);
+    let mut seen = 0;
+    for batch in series.chunks(BATCH_SERIES) {
+        let found = ctx.parallel(batch.iter().collect(), Columns::default, |scratch, series| {
+            ctx.check()?;
+            scratch.clear();
+            series.read(scratch)?;
+            collect(ctx, scan::labels(select, series.as_ref())?, false, scratch, bounds, select.extension)
+        })?;
+        for series in found {
+            seen += series.samples();
+            take(series)?;
         }
         let max = ctx.settings.max_samples;
         if seen > max {
             return Err(Error::Limit(Limit::Samples { max }));
         }
     }
-    Ok(found)
+    if let Some(meter) = ctx.meters.get(id) {
+        let mut loads = meter.loads();
+        (loads.seen, loads.read, loads.out) = (seen, seen, seen);
+        if ctx.settings.per_step {
+            (loads.seen_per_step, loads.read_per_step) = (vec![seen], vec![seen]);
+        }
+    }
+    Ok(())
 }
 
 impl RangeSeries {
@@ -102,8 +116,8 @@ fn collect(
     if floats.is_empty() && histograms.is_empty() {
         return Ok(None);
     }
-    let mut series = RangeSeries { labels, drop_name, floats, histograms, _charge: Charge::default() };
-    series._charge = ctx.budget.charge(series.samples() * 16)?;
+    let mut series = RangeSeries { labels, drop_name, floats, histograms, charge: Charge::default() };
+    series.charge = ctx.budget.charge(series.samples() * 16)?;
     Ok(Some(series))
 }
 

@@ -8,7 +8,7 @@ use model::labels::Labels;
 use super::{Batch, BoxOperator, Context, Operator};
 use crate::error::{Error, Fault};
 use crate::plan::Node;
-use crate::stepped::join;
+use crate::spill::join;
 use crate::value::{Column, Points};
 
 /// A bit per step.

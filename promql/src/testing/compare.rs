@@ -64,7 +64,7 @@ pub(super) fn value(eval: &Eval, found: &QueryValue) -> Result<(), String> {
         },
         QueryValue::Vector { samples, .. } => vector(expected, samples, eval.ordered),
         QueryValue::Matrix(series) => matrix(eval, series),
-        QueryValue::Stepped(_) => Err("a result that may wait in a file".to_owned()),
+        QueryValue::Spilled(_) => Err("a result that may wait in a file".to_owned()),
     }
 }
 

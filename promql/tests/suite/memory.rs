@@ -91,8 +91,8 @@ fn run_spilling(query: &str) -> (usize, usize) {
     let options = QueryOptions { spill: Some(spill), ..QueryOptions::default() };
     let (end, step) = (Timestamp((STEPS - 1) * STEP_MS), Duration::from_millis(STEP_MS));
     let result = engine.range(&Wide, query, Timestamp(0), end, step, &options).unwrap();
-    let QueryValue::Stepped(matrix) = result.value else { panic!("{:?}", result.value) };
-    assert!(matrix.is_spilled());
+    let QueryValue::Spilled(matrix) = result.value else { panic!("{:?}", result.value) };
+    assert!(matrix.is_in_file());
     (matrix.len(), matrix.into_series().map(|series| series.unwrap().floats.len()).sum())
 }
 

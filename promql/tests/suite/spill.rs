@@ -19,7 +19,7 @@ fn range(engine: &Engine, data: &MemoryStorage, query: &str, options: &QueryOpti
 fn held(value: QueryValue) -> Vec<MatrixSeries> {
     match value {
         QueryValue::Matrix(series) => series,
-        QueryValue::Stepped(matrix) => matrix.into_series().collect::<Result<_, _>>().unwrap(),
+        QueryValue::Spilled(matrix) => matrix.into_series().collect::<Result<_, _>>().unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -42,10 +42,10 @@ fn what_waits_in_a_file_comes_back_as_it_was() {
         let expected = format!("{:?}", held(range(&engine, &data, query, &QueryOptions::default()).unwrap()));
         for memory_max in [0, 400, u64::MAX] {
             let value = range(&engine, &data, query, &spilling(memory_max)).unwrap();
-            if let QueryValue::Stepped(matrix) = &value {
+            if let QueryValue::Spilled(matrix) = &value {
                 let has_floats = !matrix.is_empty();
                 assert_eq!(
-                    matrix.is_spilled(),
+                    matrix.is_in_file(),
                     has_floats && memory_max < 400 || memory_max == 400 && matrix.len() > 2,
                     "{query}"
                 );
@@ -90,9 +90,27 @@ fn the_limit_on_bytes_holds_for_the_file_too() {
     let refused = Engine::new(Config { max_bytes: bytes / 2, ..Config::default() });
     assert!(matches!(range(&refused, &data, "m", &spilling(10_000)), Err(Error::Limit(_))));
     let allowed = Engine::new(Config { max_bytes: bytes * 2, ..Config::default() });
-    let QueryValue::Stepped(matrix) = range(&allowed, &data, "m", &spilling(10_000)).unwrap() else {
+    let QueryValue::Spilled(matrix) = range(&allowed, &data, "m", &spilling(10_000)).unwrap() else {
         panic!("not stepped")
     };
-    assert!(matrix.is_spilled());
+    assert!(matrix.is_in_file());
     assert_eq!(matrix.into_series().map(|series| series.unwrap().floats.len()).sum::<usize>(), 1_000 * 21);
+}
+
+#[test]
+fn range_vectors_wait_in_a_file_too() {
+    let script = "load 30s\n  m{i=\"1\"} 1 2 _x3 NaN 5 Inf\n  m{i=\"0\"} _x4 7x9\n  \
+        h {{schema:0 sum:1 count:2 buckets:[1 1]}}x9\n";
+    let data = load_script(script).unwrap();
+    let engine = Engine::new(Config::default());
+    for query in ["{__name__=~\".+\"}[5m]", "rate(m[1m])[5m:10s]", "nothing[5m]"] {
+        let value = |options: &QueryOptions| engine.instant(&data, query, Timestamp(300_000), options).unwrap().value;
+        let expected = format!("{:?}", held(value(&QueryOptions::default())));
+        for memory_max in [0, u64::MAX] {
+            let found = value(&spilling(memory_max));
+            let QueryValue::Spilled(matrix) = &found else { panic!("{found:?}") };
+            assert_eq!(matrix.is_in_file(), memory_max == 0 && !matrix.is_empty());
+            assert_eq!(format!("{:?}", held(found)), expected, "{query} with {memory_max} bytes");
+        }
+    }
 }

@@ -64,7 +64,7 @@ pub(super) fn point_count(value: &QueryValue) -> usize {
         QueryValue::Scalar { .. } | QueryValue::String { .. } => 1,
         QueryValue::Vector { samples, .. } => samples.len(),
         QueryValue::Matrix(series) => series.iter().map(|series| series.floats.len() + series.histograms.len()).sum(),
-        QueryValue::Stepped(matrix) => matrix.points_max(),
+        QueryValue::Spilled(matrix) => matrix.points_max(),
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) fn write_data(out: &mut impl Sink, value: QueryValue, limit: usize) -
             write_list(out, samples.into_iter(), limit, |out, sample| write_sample(out, timestamp, &sample))
         }
         QueryValue::Matrix(series) => write_list(out, series.into_iter(), limit, write_series),
-        QueryValue::Stepped(matrix) => write_list(out, matrix.into_series(), limit, |out, series| match series {
+        QueryValue::Spilled(matrix) => write_list(out, matrix.into_series(), limit, |out, series| match series {
             Ok(series) => write_series(out, series),
             Err(error) => Err(out.fail(&error.to_string())),
         }),
