@@ -73,15 +73,17 @@ impl Senders {
         Self { db, clock, metrics, metadata, directory, flush_deadline, user_agent, running: Mutex::default() }
     }
 
-    /// Builds clients and rules; changes nothing yet.
+    /// Builds clients and rules, and tries the directories of queues; changes nothing yet.
     ///
     /// # Errors
-    /// If a section is wrong.
+    /// If a section is wrong or a directory cannot be written to.
     pub async fn prepare(&self, configs: &[RemoteWriteConfig], external: &Labels) -> Result<Prepared> {
         let mut prepared = Vec::new();
         for config in configs {
             let settings = self.settings(config, external).await;
             let settings = settings.with_context(|| format!("remote_write {}", shown_name(config)))?;
+            destination::try_directory(&settings.directory)
+                .with_context(|| format!("remote_write {}: {}", shown_name(config), settings.directory.display()))?;
             prepared.push((config.clone(), external.clone(), settings));
         }
         Ok(Prepared(prepared))
@@ -90,7 +92,7 @@ impl Senders {
     /// Puts a configuration into force. Destinations that stay as they are go on undisturbed.
     ///
     /// # Errors
-    /// If the directory of a destination cannot be used.
+    /// If the directory of a destination can no longer be used; all others run then.
     pub async fn apply(&self, prepared: Prepared) -> Result<()> {
         let mut running = self.running.lock().await;
         let mut before = std::mem::take(&mut *running);
@@ -112,12 +114,15 @@ impl Senders {
         for (_, (_, _, gone)) in before {
             gone.stop().await;
         }
+        let mut result = Ok(());
         for (key, config, external, settings) in to_start {
             let started = Running::start(settings, &self.db, self.clock, &self.metrics, &self.metadata);
-            let started = started.with_context(|| format!("remote_write {}", shown_name(&config)))?;
-            running.insert(key, (config, external, started));
+            match started.with_context(|| format!("remote_write {}", shown_name(&config))) {
+                Ok(started) => drop(running.insert(key, (config, external, started))),
+                Err(error) => result = result.and(Err(error)),
+            }
         }
-        Ok(())
+        result
     }
 
     /// Sends what can be sent and puts the rest on disk.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ use super::state::Saved;
 use crate::config::WriteMessage;
 use crate::remote::messages::MetricMetadata;
 
+/// The queue of a destination within its directory.
+const QUEUE: &str = "queue";
 /// Records read in one turn.
 const RECORDS_PER_TURN: usize = 200;
 /// How long the logs are left alone after their end was reached.
@@ -80,6 +82,16 @@ struct Load {
     busy_micros: AtomicU64,
 }
 
+/// Makes a destination's directory and writes to it, as its queue will.
+///
+/// # Errors
+/// If that is not possible.
+pub(super) fn try_directory(directory: &Path) -> io::Result<()> {
+    let queue = directory.join(QUEUE);
+    fs::create_dir_all(&queue)?;
+    tempfile::tempfile_in(&queue).map(drop)
+}
+
 impl Running {
     /// Starts following the logs, from where an earlier process ended if there was one, and sending.
     pub(super) fn start(
@@ -90,7 +102,7 @@ impl Running {
         metadata: &MetadataSource,
     ) -> io::Result<Self> {
         let now = clock.now_ms();
-        let directory = settings.directory.join("queue");
+        let directory = settings.directory.join(QUEUE);
         fs::create_dir_all(&directory)?;
         let saved = Saved::read(&settings.directory);
         let disk = DiskQueue::open(&directory, saved.map(|saved| saved.queue), now)?;
