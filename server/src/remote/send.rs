@@ -82,7 +82,7 @@ impl Senders {
         for config in configs {
             let settings = self.settings(config, external).await;
             let settings = settings.with_context(|| format!("remote_write {}", shown_name(config)))?;
-            destination::try_directory(&settings.directory)
+            disk::try_directory(&settings.directory)
                 .with_context(|| format!("remote_write {}: {}", shown_name(config), settings.directory.display()))?;
             prepared.push((config.clone(), external.clone(), settings));
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tsdb::Db;
 use tsdb::tail::TailPosition;
 
-use super::disk::DiskQueue;
+use super::disk::{DiskQueue, QUEUE};
 use super::feed::{Choice, Fed, Feed};
 use super::metrics::{Destination as Instance, Kind, Metrics, QueueState};
 use super::post::Endpoint;
@@ -25,8 +25,6 @@ use super::state::Saved;
 use crate::config::WriteMessage;
 use crate::remote::messages::MetricMetadata;
 
-/// The queue of a destination within its directory.
-const QUEUE: &str = "queue";
 /// Records read in one turn.
 const RECORDS_PER_TURN: usize = 200;
 /// How long the logs are left alone after their end was reached.
@@ -80,16 +78,6 @@ struct Load {
     read: AtomicU64,
     sent: AtomicU64,
     busy_micros: AtomicU64,
-}
-
-/// Makes a destination's directory and writes to it, as its queue will.
-///
-/// # Errors
-/// If that is not possible.
-pub(super) fn try_directory(directory: &Path) -> io::Result<()> {
-    let queue = directory.join(QUEUE);
-    fs::create_dir_all(&queue)?;
-    tempfile::tempfile_in(&queue).map(drop)
 }
 
 impl Running {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::request::{Counts, Request};
 
+/// The queue of a destination within its directory.
+pub(super) const QUEUE: &str = "queue";
 const SUFFIX: &str = ".requests";
 /// A file that has become that long takes no more requests.
 const FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -358,6 +360,16 @@ fn request_of(mut bytes: Vec<u8>) -> Option<Request> {
         counts: Counts { samples: short(20)?, histograms: short(24)?, exemplars: short(28)? },
         body: body.into(),
     })
+}
+
+/// Makes a destination's directory and writes to it, as its queue will.
+///
+/// # Errors
+/// If that is not possible.
+pub(super) fn try_directory(directory: &Path) -> io::Result<()> {
+    let queue = directory.join(QUEUE);
+    fs::create_dir_all(&queue)?;
+    tempfile::tempfile_in(&queue).map(drop)
 }
 
 #[cfg(test)]
